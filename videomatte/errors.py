@@ -1,0 +1,42 @@
+"""The errors videomatte raises on purpose. Each message says what is wrong, with which file, and what to do.
+
+The command line prints the message alone and ends with the class's exit code; anything else that is raised is a fault
+of videomatte's own.
+"""
+
+__all__ = [
+    "InputError",
+    "ModelError",
+    "OutputError",
+    "ShapeError",
+    "UsageError",
+    "VideomatteError",
+]
+
+
+class VideomatteError(Exception):
+    """Base of all errors meant for people."""
+
+    exit_code = 1
+
+
+class UsageError(VideomatteError):
+    """The request contradicts itself or names something that does not exist: change the command."""
+
+    exit_code = 2
+
+
+class InputError(VideomatteError):
+    """A file to be read is missing, damaged, or not what it should be."""
+
+
+class OutputError(VideomatteError):
+    """The result cannot be written."""
+
+
+class ModelError(VideomatteError):
+    """A model cannot be found, loaded or run."""
+
+
+class ShapeError(VideomatteError, ValueError):
+    """A tensor's shape or dtype does not fit its place."""
