@@ -1,0 +1,37 @@
+"""What a run says of itself: a summary for people, JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from videomatte.errors import OutputError
+from videomatte.types import RunReport
+
+__all__ = ["summary", "write_report"]
+
+
+def summary(report: RunReport, output: Path) -> str:
+    """A few lines: what was written, how fast, and which stage the time went to."""
+    lines = [f"{output}: {report.frames_out} frames in {report.seconds:.1f} s, {report.fps:.2f} fps"]
+    if report.peak_memory_bytes is not None:
+        lines[0] += f", peak memory {report.peak_memory_bytes / 2**20:.0f} MiB"
+    for stage in report.stages:
+        per_frame = 1000 * stage.seconds / report.frames_out if report.frames_out else 0.0
+        lines.append(f"  {stage.name:<8} {stage.share:6.1%}  {per_frame:8.1f} ms a frame")
+    lines += [f"  note: {fallback}" for fallback in report.fallbacks]
+    return "\n".join(lines)
+
+
+def write_report(report: RunReport, path: Path) -> None:
+    """Write the report as JSON.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    values = {**dataclasses.asdict(report), "fps": report.fps}
+    try:
+        path.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot write the report: {error.strerror}") from error
