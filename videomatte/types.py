@@ -188,7 +188,7 @@ class TrimapFrame:
     origin: TrimapOrigin
     """Where the trimap came from."""
     confidence: Tensor | None = None
-    """``[1, H, W]`` float32 in [0, 1], how far the trimap is to be trusted, or ``None`` where the maker does not say."""
+    """``[1, H, W]`` float32 in [0, 1], how far the trimap is to be trusted; ``None`` where the maker does not say."""
 
     def __post_init__(self) -> None:
         _check("TrimapFrame.trimap", self.trimap, 1, (torch.uint8,))
@@ -246,8 +246,8 @@ class RunReport:
     """Wall-clock seconds of the whole run."""
     stages: tuple[StageReport, ...]
     """Each stage's own time, in the order of the line."""
-    peak_memory_bytes: int
-    """Largest resident set of the process so far."""
+    peak_memory_bytes: int | None
+    """Largest resident set of the process so far, or ``None`` where the system does not tell."""
     settings: dict[str, object]
     """The resolved settings."""
     settings_fingerprint: str
@@ -287,14 +287,18 @@ class Source(Protocol):
 class TrimapStage(Protocol):
     """Gives every frame a trimap: one out per one in, in order. May hold frames back and flushes them at the end."""
 
-    def __call__(self, frames: Iterator[Frame]) -> Iterator[TrimapFrame]: ...
+    def __call__(self, frames: Iterator[Frame]) -> Iterator[TrimapFrame]:
+        """Run the stage."""
+        ...
 
 
 @runtime_checkable
 class MattingStage(Protocol):
     """Gives every frame an alpha: one out per one in, in order. May hold frames back and flushes them at the end."""
 
-    def __call__(self, frames: Iterator[TrimapFrame]) -> Iterator[MatteFrame]: ...
+    def __call__(self, frames: Iterator[TrimapFrame]) -> Iterator[MatteFrame]:
+        """Run the stage."""
+        ...
 
 
 @runtime_checkable

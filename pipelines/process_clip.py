@@ -1,0 +1,89 @@
+"""A clip in, its matte out: decode | trimap, matte | encode, each side of a bar in a thread of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from videomatte.config import MatteSettings, fingerprint
+from videomatte.device import resolve_device
+from videomatte.engine import Clock, Threads, peak_memory_bytes
+from videomatte.io import open_sink, open_source
+from videomatte.matting import open_matting
+from videomatte.trimaps import ChromaKey, TrimapFiles
+from videomatte.types import RunReport, TrimapStage
+
+__all__ = ["matte", "process_clip"]
+
+
+def matte(clip: str | Path, output: str | Path, **settings: Any) -> RunReport:
+    """Take the subject out of a clip.
+
+    Args:
+        clip: a movie, an image, a folder of images or a pattern such as ``shot.%04d.exr``.
+        output: where the matte goes; its extension chooses the format.
+        settings: fields of :class:`videomatte.MatteSettings`, such as ``key="green"``.
+
+    Returns:
+        What the run did.
+
+    Raises:
+        UsageError: settings contradict each other, or the output cannot be what it is asked to be.
+        InputError: the clip or the trimaps cannot be read.
+        ModelError: the model cannot be loaded.
+        OutputError: the output cannot be written. Nothing is left under its name after any error.
+    """
+    return process_clip(Path(clip), Path(output), MatteSettings.of(settings))
+
+
+def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress: bool = False) -> RunReport:
+    """Run the line on one clip; see :func:`matte` for arguments and errors.
+
+    Args:
+        progress: show a bar with frames per second and time left on standard error.
+    """
+    started = time.perf_counter()
+    clock = Clock()
+    frames_out = 0
+    device = resolve_device(settings.device)
+    with ExitStack() as stack:
+        source = stack.enter_context(
+            open_source(clip, decoder=settings.decoder, start=settings.start, end=settings.end, device=device)
+        )
+        trimaps = _open_trimaps(settings, stack)
+        matting = open_matting(settings.model, device)
+        stack.enter_context(clock.span("encode"))  # this thread's own work, the waits below taken off
+        sink = stack.enter_context(open_sink(output, source.info, format=settings.format, overwrite=settings.overwrite))
+        threads = stack.enter_context(Threads())
+
+        frames = threads.boundary(clock.stage("decode", source))
+        mattes = threads.boundary(
+            clock.stage("matte", matting(clock.stage("trimap", trimaps(clock.stage(None, frames)))))
+        )
+        bar = tqdm(total=source.info.frame_count, unit="frame", disable=not progress, dynamic_ncols=True)
+        for item in clock.stage(None, mattes):
+            sink.write(item)
+            frames_out += 1
+            bar.update()
+        bar.close()
+    resolved = {"clip": str(clip), "output": str(output), **dataclasses.asdict(settings)}
+    return RunReport(
+        frames_in=clock.items("decode"),
+        frames_out=frames_out,
+        seconds=time.perf_counter() - started,
+        stages=clock.report(),
+        peak_memory_bytes=peak_memory_bytes(),
+        settings=resolved,
+        settings_fingerprint=fingerprint(resolved),
+    )
+
+
+def _open_trimaps(settings: MatteSettings, stack: ExitStack) -> TrimapStage:
+    if settings.trimap is None:
+        return ChromaKey(settings.key or "auto")
+    return TrimapFiles(stack.enter_context(open_source(settings.trimap)))

@@ -1,0 +1,70 @@
+"""Video matting: clips in, alpha video out, with hair, motion blur and translucency.
+
+Three doors, of rising depth:
+
+    videomatte.matte("clip.mp4", "matte.mov", key="green")          # one call
+
+    with videomatte.open_source("clip.mp4") as source:              # composed
+        with videomatte.open_sink("matte.mov", source.info) as sink:
+            for matte in ClosedFormMatting()(ChromaKey("green")(source)):
+                sink.write(matte)
+
+and by hand, with the tensor functions of each subpackage.
+
+Names are loaded when first used: ``import videomatte`` alone is quick and imports no decoder and no network.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.process_clip import matte as matte
+    from videomatte.config import MatteSettings as MatteSettings
+    from videomatte.errors import (
+        InputError as InputError,
+        ModelError as ModelError,
+        OutputError as OutputError,
+        UsageError as UsageError,
+        VideomatteError as VideomatteError,
+    )
+    from videomatte.io import open_sink as open_sink, open_source as open_source, probe as probe
+    from videomatte.types import (
+        ClipInfo as ClipInfo,
+        Frame as Frame,
+        MatteFrame as MatteFrame,
+        RunReport as RunReport,
+        TrimapFrame as TrimapFrame,
+    )
+
+_HOMES = {
+    "ClipInfo": "videomatte.types",
+    "Frame": "videomatte.types",
+    "InputError": "videomatte.errors",
+    "MatteFrame": "videomatte.types",
+    "MatteSettings": "videomatte.config",
+    "ModelError": "videomatte.errors",
+    "OutputError": "videomatte.errors",
+    "RunReport": "videomatte.types",
+    "TrimapFrame": "videomatte.types",
+    "UsageError": "videomatte.errors",
+    "VideomatteError": "videomatte.errors",
+    "matte": "pipelines.process_clip",
+    "open_sink": "videomatte.io",
+    "open_source": "videomatte.io",
+    "probe": "videomatte.io",
+}
+"""Where each public name lives."""
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list of names, not two to keep alike
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'videomatte' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

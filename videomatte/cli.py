@@ -1,0 +1,181 @@
+"""The command line. Each command is a dataclass; its flags and help are made from the fields by tyro.
+
+Nothing heavy is imported before a command runs, so that ``videomatte --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import tyro
+
+from videomatte.config import MatteSettings, preset_values
+from videomatte.errors import VideomatteError
+
+__all__ = ["main"]
+
+
+class Command(Protocol):
+    """What every command can do."""
+
+    debug: bool
+
+    def run(self) -> None:
+        """Do it, print what people want to know on standard output."""
+        ...
+
+
+@dataclass(kw_only=True)
+class _Base:
+    debug: bool = False
+    """Show the whole traceback of an error."""
+
+
+@dataclass(kw_only=True)
+class Matte(_Base):
+    """Take the subject out of a clip: alpha video with sound, hair and motion blur."""
+
+    clip: tyro.conf.Positional[Path]
+    """The clip: a movie, an image, a folder of images or a pattern such as shot.%04d.exr."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Where the matte goes: .mov is ProRes 4444, .webm VP9 with alpha, .png one picture, a folder a PNG sequence."""
+    settings: tyro.conf.OmitArgPrefixes[MatteSettings] = field(default_factory=MatteSettings)
+    """Each can also stand in a preset file."""
+    preset: str | None = None
+    """Name of a shipped preset, or path of a YAML file with one setting a line. Flags win over it."""
+    report: Path | None = None
+    """Write what the run did as JSON."""
+    quiet: bool = False
+    """No progress, no summary."""
+
+    def run(self) -> None:
+        """Run the pipeline and print its summary."""
+        from pipelines.process_clip import process_clip
+        from videomatte.engine.report import summary, write_report
+
+        report = process_clip(self.clip, self.output, self.settings, progress=not self.quiet)
+        if self.report:
+            write_report(report, self.report)
+        if not self.quiet:
+            print(summary(report, self.output))
+
+
+@dataclass(kw_only=True)
+class Info(_Base):
+    """Tell what videomatte sees in a clip."""
+
+    clip: tyro.conf.Positional[Path]
+    """The clip: a movie, an image, a folder of images or a pattern such as shot.%04d.exr."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+    def run(self) -> None:
+        """Print the clip's properties."""
+        from videomatte.io import describe, probe
+
+        print(describe(probe(self.clip), as_json=self.json))
+
+
+@dataclass(kw_only=True)
+class Evaluate(_Base):
+    """Measure mattes against true ones: MAD, MSE, SAD, Grad, Conn, dtSSD."""
+
+    predicted: tyro.conf.Positional[Path]
+    """Mattes to judge: a movie, an image or a folder; its alpha channel, or its grey where it has none."""
+    true: tyro.conf.Positional[Path]
+    """The true mattes, as many."""
+    trimap: Path | None = None
+    """Count only pixels that are unknown in these trimaps."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+    def run(self) -> None:
+        """Print the metrics."""
+        from pipelines.evaluate import evaluate
+
+        report = evaluate(self.predicted, self.true, self.trimap)
+        print(json.dumps(report.to_dict(), indent=2) if self.json else report.table())
+
+
+@dataclass(kw_only=True)
+class Demo(_Base):
+    """Render a clip with known truth, matte it, and leave pictures to look at."""
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("demo")
+    """Folder for the results."""
+    quiet: bool = False
+    """No progress, no summary."""
+
+    def run(self) -> None:
+        """Run the demo and print what it left where."""
+        from pipelines.demo import demo
+
+        text = demo(self.output, progress=not self.quiet)
+        if not self.quiet:
+            print(text)
+
+
+COMMANDS: dict[str, Callable[..., Command]] = {"matte": Matte, "info": Info, "evaluate": Evaluate, "demo": Demo}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: the words after ``videomatte``; those of the process where left out.
+
+    Returns:
+        0 for success, 1 for a failure, 2 for a wrong call, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    if hasattr(signal, "SIGTERM"):
+        # A polite kill unwinds like an error, so that nothing half-written stays behind.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        command: Command = tyro.extras.subcommand_cli_from_dict(COMMANDS, args=_with_preset(words), prog="videomatte")
+        command.run()
+    except SystemExit as exit_:  # tyro has printed what is wrong, or the help
+        return exit_.code if isinstance(exit_.code, int) else 1
+    except KeyboardInterrupt:
+        print("videomatte: interrupted", file=sys.stderr)
+        return 130
+    except VideomatteError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"videomatte: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the last line of defence: people get one line, --debug gets all of it
+        if debug:
+            traceback.print_exc()
+        print(f"videomatte: internal error, {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _with_preset(words: list[str]) -> list[str]:
+    """The words with the preset's settings put in front of the user's flags, so that one parser checks both."""
+    preset = None
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == "--preset":
+            preset = following
+        elif word.startswith("--preset="):
+            preset = word.partition("=")[2]
+    if preset is None:
+        return words
+    flags: list[str] = []
+    for name, value in preset_values(words[0], preset).items():
+        flag = name.replace("_", "-")
+        flags += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return [words[0], *flags, *words[1:]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

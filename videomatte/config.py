@@ -1,0 +1,106 @@
+"""The settings: each has its one and only definition here.
+
+The command line's flags, the keys of preset files, ``--help`` and the arguments of the Python functions are all made
+from these dataclasses. A value comes from, in rising order: the default below, the preset, the flag.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+
+from videomatte.errors import InputError, UsageError
+
+__all__ = ["MatteSettings", "fingerprint", "preset_values", "presets"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatteSettings:
+    """How a clip becomes a matte."""
+
+    key: str | None = None
+    """Colour of the screen behind the subject: auto, green, blue or #RRGGBB. Taken as auto where no trimap is given."""
+    trimap: Path | None = None
+    """Trimaps instead of a key: an image for a still, a folder or a movie with one per frame. White is subject, black
+    is background, grey is to be found out."""
+    model: str = "closed-form"
+    """What turns trimaps into mattes: a name that 'videomatte models' lists, or the path of a checkpoint."""
+    format: str | None = None
+    """Output format, where the extension of the output does not say enough. 'videomatte formats' lists them."""
+    device: str = "auto"
+    """Where tensors live: auto (CUDA where there is one), cpu, cuda, cuda:1."""
+    decoder: Literal["auto", "av", "decord"] = "auto"
+    """Library that decodes the clip; auto is av (PyAV)."""
+    start: str | None = None
+    """First frame to take: a frame number (120) or a time (5.0, 5s, 0:01:02.5)."""
+    end: str | None = None
+    """First frame not to take, written as for start."""
+    overwrite: bool = False
+    """Replace an existing output."""
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.trimap is not None:
+            raise UsageError("--key and --trimap are two answers to one question: give one of them")
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Settings from keyword arguments.
+
+        Raises:
+            UsageError: a name is no setting; the message names the nearest one.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in settings:
+            if name not in known:
+                raise UsageError(f"unknown setting {name!r}{_nearest(name, known)}")
+        return cls(**settings)
+
+
+def fingerprint(settings: Mapping[str, object]) -> str:
+    """SHA-256 of resolved settings, hexadecimal: equal where and only where all values are."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def presets(command: str) -> dict[str, Path]:
+    """The shipped presets of a command, by name."""
+    package = Path(__file__).parent
+    # An installed wheel carries configs/ inside the package; a checkout has it beside the package.
+    folders = (package / "configs", package.parent / "configs")
+    return {path.stem: path for folder in folders for path in sorted((folder / command).glob("*.yaml"))}
+
+
+def preset_values(command: str, preset: str) -> dict[str, object]:
+    """The settings that a preset changes.
+
+    Args:
+        command: the command the preset is for, such as ``matte``.
+        preset: name of a shipped preset, or path of a YAML file with one setting a line.
+
+    Raises:
+        UsageError: there is no such preset; the message names the nearest.
+        InputError: the file is not a mapping from settings to values.
+    """
+    shipped = presets(command)
+    path = shipped.get(preset, Path(preset))
+    if not path.is_file():
+        raise UsageError(f"no preset {preset!r} for {command}{_nearest(preset, shipped)}, and no file of that name")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a YAML file: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a preset is a list of lines 'setting: value', this is a {type(values).__name__}")
+    return {str(name): value for name, value in values.items()}
+
+
+def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else f": known are {', '.join(sorted(known))}" if known else ""

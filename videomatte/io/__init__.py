@@ -1,0 +1,1 @@
+"""Clips in and out: the only room that knows PyAV and decord."""

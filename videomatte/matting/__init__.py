@@ -1,0 +1,1 @@
+"""The matting stage: frames with trimaps in, frames with mattes out."""
