@@ -36,8 +36,7 @@ def describe(info: ClipInfo, *, as_json: bool = False) -> str:
     rows = {
         "file": info.path,
         "container": info.container,
-        "codec": f"{info.codec}, {info.pixel_format}, {info.bit_depth} bits"
-        + (", with alpha" if info.has_alpha else ""),
+        "codec": f"{info.codec}, {info.pixel_format}, {info.bit_depth} bits{alpha}",
         "size": f"{info.width} x {info.height}"
         + (f", pixel aspect {info.sample_aspect}" if info.sample_aspect != 1 else "")
         + (f", turned by {info.rotation_degrees} degrees" if info.rotation_degrees else ""),
