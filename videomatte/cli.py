@@ -19,7 +19,7 @@ import tyro
 from videomatte.config import MatteSettings, preset_values
 from videomatte.errors import VideomatteError
 
-__all__ = ["main"]
+__all__ = ["main", "parse"]
 
 
 class Command(Protocol):
@@ -140,8 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A polite kill unwinds like an error, so that nothing half-written stays behind.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        command: Command = tyro.extras.subcommand_cli_from_dict(COMMANDS, args=_with_preset(words), prog="videomatte")
-        command.run()
+        parse(words).run()
     except SystemExit as exit_:  # tyro has printed what is wrong, or the help
         return exit_.code if isinstance(exit_.code, int) else 1
     except KeyboardInterrupt:
@@ -160,6 +159,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def parse(words: Sequence[str]) -> Command:
+    """The command that the words ask for, checked but not run.
+
+    Raises:
+        SystemExit: the words are wrong (code 2, what is wrong is printed), or ask for help (code 0).
+        UsageError: there is no such preset.
+        InputError: the preset's file cannot be understood.
+    """
+    command: Command = tyro.extras.subcommand_cli_from_dict(COMMANDS, args=_with_preset(list(words)), prog="videomatte")
+    return command
+
+
 def _with_preset(words: list[str]) -> list[str]:
     """The words with the preset's settings put in front of the user's flags, so that one parser checks both."""
     preset = None
@@ -173,7 +184,8 @@ def _with_preset(words: list[str]) -> list[str]:
     flags: list[str] = []
     for name, value in preset_values(words[0], preset).items():
         flag = name.replace("_", "-")
-        flags += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+        # One word, --name=value: after an unknown name a word of its own would be taken for the clip.
+        flags.append(f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag}={value}")
     return [words[0], *flags, *words[1:]]
 
 
