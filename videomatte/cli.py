@@ -182,9 +182,8 @@ def _with_preset(words: list[str]) -> list[str]:
     if preset is None:
         return words
     flags: list[str] = []
-    for name, value in preset_values(words[0], preset).items():
+    for name, value in preset_values(words[0], preset, MatteSettings).items():
         flag = name.replace("_", "-")
-        # One word, --name=value: after an unknown name a word of its own would be taken for the clip.
         flags.append(f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag}={value}")
     return [words[0], *flags, *words[1:]]
 

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -57,10 +57,7 @@ class MatteSettings:
         Raises:
             UsageError: a name is no setting; the message names the nearest one.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in settings:
-            if name not in known:
-                raise UsageError(f"unknown setting {name!r}{_nearest(name, known)}")
+        _refuse_unknown(settings, cls, "")
         return cls(**settings)
 
 
@@ -77,15 +74,16 @@ def presets(command: str) -> dict[str, Path]:
     return {path.stem: path for folder in folders for path in sorted((folder / command).glob("*.yaml"))}
 
 
-def preset_values(command: str, preset: str) -> dict[str, object]:
-    """The settings that a preset changes.
+def preset_values(command: str, preset: str, settings: type) -> dict[str, object]:
+    """The settings that a preset changes, their names checked, their values as they stand in the file.
 
     Args:
         command: the command the preset is for, such as ``matte``.
         preset: name of a shipped preset, or path of a YAML file with one setting a line.
+        settings: the dataclass of settings the command takes.
 
     Raises:
-        UsageError: there is no such preset; the message names the nearest.
+        UsageError: there is no such preset, or no such setting; the message names the nearest.
         InputError: the file is not a mapping from settings to values.
     """
     shipped = presets(command)
@@ -98,9 +96,17 @@ def preset_values(command: str, preset: str) -> dict[str, object]:
         raise InputError(f"{path}: not a YAML file: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: a preset is a list of lines 'setting: value', this is a {type(values).__name__}")
-    return {str(name): value for name, value in values.items()}
+    _refuse_unknown(values, settings, f"{path}: ")
+    return values
 
 
-def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else f": known are {', '.join(sorted(known))}" if known else ""
+def _refuse_unknown(names: Iterable[str], settings: type, where: str) -> None:
+    known = [field.name for field in dataclasses.fields(settings)]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{where}unknown setting {name!r}{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), known := sorted(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
