@@ -253,14 +253,23 @@ def _thousands(values: Tensor, region: Tensor) -> Tensor:
 def _gradient_magnitude(alpha: Tensor) -> Tensor:
     # Half the kernel's length is where the Gaussian falls to 1% (of a density, not of its peak): 4 taps for 1.4.
     half = math.ceil(_GRAD_SIGMA * math.sqrt(-2 * math.log(math.sqrt(2 * math.pi) * _GRAD_SIGMA * 0.01)))
-    taps = torch.arange(-half, half + 1, dtype=alpha.dtype, device=alpha.device)
+    taps = torch.arange(-half, half + 1, dtype=torch.float64)
     smooth = torch.exp(-taps.square() / (2 * _GRAD_SIGMA**2))
     derivative = taps * smooth
     smooth, derivative = smooth / smooth.norm(), derivative / derivative.norm()
-    flat = F.pad(alpha.reshape(-1, 1, *alpha.shape[-2:]), (half, half, half, half), mode="replicate")
-    along_x = F.conv2d(F.conv2d(flat, derivative.view(1, 1, 1, -1)), smooth.view(1, 1, -1, 1))
-    along_y = F.conv2d(F.conv2d(flat, smooth.view(1, 1, 1, -1)), derivative.view(1, 1, -1, 1))
+    padded = F.pad(alpha.reshape(-1, 1, *alpha.shape[-2:]), (half, half, half, half), mode="replicate")
+    along_x = _correlate(_correlate(padded, derivative, -1), smooth, -2)
+    along_y = _correlate(_correlate(padded, smooth, -1), derivative, -2)
     return torch.hypot(along_x, along_y).view_as(alpha)
+
+
+def _correlate(image: Tensor, taps: Tensor, dim: int) -> Tensor:
+    # A sum of shifted views: on one channel several times faster on a CPU than a convolution.
+    length = image.shape[dim] - len(taps) + 1
+    total = torch.zeros_like(image.narrow(dim, 0, length))
+    for start, tap in enumerate(taps.tolist()):
+        total.add_(image.narrow(dim, start, length), alpha=tap)
+    return total
 
 
 def _conn_map(predicted: Tensor, true: Tensor) -> Tensor:
