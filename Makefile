@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test lint check clean
 
 demo: $(VENV)/.demo
 	$(BIN)/videomatte demo --output demo
@@ -11,11 +11,12 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/pytest
 
-check: $(VENV)/.dev
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+
+check: lint test
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache

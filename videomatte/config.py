@@ -34,7 +34,7 @@ class MatteSettings:
     model: str = "closed-form"
     """What turns trimaps into mattes: a name that 'videomatte models' lists, or the path of a checkpoint."""
     format: str | None = None
-    """Output format, where the extension of the output does not say enough. 'videomatte formats' lists them."""
+    """Output format by name, such as prores4444, where the extension of the output does not say enough."""
     device: str = "auto"
     """Where tensors live: auto (CUDA where there is one), cpu, cuda, cuda:1."""
     decoder: Literal["auto", "av", "decord"] = "auto"
