@@ -1,0 +1,5 @@
+"""Trimaps: which pixels are surely subject, which surely background, and which are to be found out."""
+
+from videomatte.trimaps.files import TrimapFiles
+
+__all__ = ["TrimapFiles"]
