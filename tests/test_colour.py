@@ -110,6 +110,27 @@ def test_zimg_makes_the_same_rgb(pix_fmt: str, siting: ChromaSiting, full: bool,
     assert error <= 1
 
 
+def zscale(
+    planes: list[Tensor], pix_fmt: str, height: int, width: int, *, matrix: int, full: bool, siting: str, deep: bool
+) -> Tensor:
+    """``[3, H, W]`` made by zimg's bilinear filter, an independent implementation of the same standard."""
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        pytest.skip("no ffmpeg command")
+    location = "left" if siting == "left" else "center"
+    graph = (
+        ("format=yuv420p," if pix_fmt == "nv12" else "")
+        + f"zscale=matrixin={ZSCALE_MATRIX[matrix]}:rangein={'full' if full else 'limited'}:chromalin={location}"
+        + f":matrix=gbr:range=full:filter=bilinear:dither=none,format={'gbrp16le' if deep else 'gbrp'}"
+    )
+    command = [ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", pix_fmt, "-s", f"{width}x{height}", "-i", "-"]
+    command += ["-vf", graph, "-f", "rawvideo", "-pix_fmt", "gbrp16le" if deep else "gbrp", "-"]
+    data = b"".join(plane.contiguous().numpy().tobytes() for plane in planes)
+    done = subprocess.run(command, input=data, capture_output=True, check=True)
+    gbr = np.frombuffer(done.stdout, np.uint16 if deep else np.uint8).reshape(3, height, width)
+    return torch.from_numpy(gbr[[2, 0, 1]].copy())
+
+
 @pytest.mark.parametrize("siting", ["left", "centre"])
 @pytest.mark.parametrize(
     "pix_fmt", ["yuv420p10le", "yuv422p12le", "yuv440p10le", "yuv411p", "yuv410p", "nv12", "nv21", "nv16", "p010le"]
