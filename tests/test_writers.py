@@ -15,7 +15,7 @@ import torch
 from readback import Movie, hair, picture, read_av, read_ffmpeg, read_png
 
 from videomatte.errors import OutputError, ShapeError, UsageError
-from videomatte.io.av_frame import alpha_codes
+from videomatte.io.av_frame import alpha_codes, av_frame
 from videomatte.io.formats import FORMATS, ImageFormat, VideoFormat
 from videomatte.io.image_writer import ImageWriter
 from videomatte.io.video_writer import VideoWriter
@@ -200,7 +200,8 @@ def test_ten_bit_sources_keep_ten_bits_in_prores(read: Reader, tmp_path: Path) -
 
 
 def test_untagged_and_rgb_sources_are_tagged_with_what_was_written(tmp_path: Path) -> None:
-    for colour in (Colour(), Colour(matrix=0, full_range=True, primaries=1, transfer=13)):
+    # matrix 0 is RGB, 8 is YCgCo, which hardly a reader of movies knows
+    for colour in (Colour(), Colour(matrix=0, full_range=True, primaries=1, transfer=13), Colour(8, False, 1, 1)):
         movie = read_av(write_movie(tmp_path / "m.mp4", BY_NAME["h264"], [(patches(), None)], colour=colour))
         assert (movie.tags["matrix"], movie.tags["range"]) == (6, 1)  # a small picture: BT.601, limited
         expected = code_values(6, 8, full_range=False)
@@ -325,6 +326,33 @@ def test_png_is_exact_in_16_bits(dtype: torch.dtype, reader: str, tmp_path: Path
     assert np.abs(colour - wanted).max() <= (0.5 + 1e-6 if dtype == torch.float32 else 0)
     assert np.abs(found - alpha[0].double().numpy() * 65535).max() <= 0.51  # half a step, and float32's own rounding
     assert PNG.alpha_error >= 0.51 / 65535 * 255
+
+
+def test_png_says_what_its_colour_means_and_how_wide_its_pixels_are(tmp_path: Path) -> None:
+    with ImageWriter(
+        tmp_path / "a.png", PNG, colour=Colour(9, False, 9, 16), folder=False, sample_aspect=Fraction(16, 11)
+    ) as writer:
+        writer.write(picture(33, 47), hair(33, 47), 0)
+    with av.open(tmp_path / "a.png") as container:
+        frame = next(container.decode(video=0))
+        found = (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc)
+        assert found == (0, 2, 9, 16)  # RGB, full, BT.2020, PQ
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("fmt", FORMATS, ids=lambda f: f.name)
+def test_frames_made_on_a_gpu_are_those_made_on_the_cpu(fmt: VideoFormat | ImageFormat) -> None:
+    for dtype in (torch.uint8, torch.uint16, torch.float32):
+        rgb, alpha = picture(33, 64, dtype=dtype), hair(33, 64) if fmt.has_alpha else None
+        here = av_frame(rgb, alpha, fmt.pixel_format, BT709)
+        there = av_frame(rgb.cuda(), None if alpha is None else alpha.cuda(), fmt.pixel_format, BT709)
+        stored = np.dtype(np.uint8 if fmt.alpha_bits in (0, 8) else ">u2" if fmt.pixel_format[-2:] == "be" else "<u2")
+        for a, b in zip(here.planes, there.planes, strict=True):
+            assert a.line_size == a.width * stored.itemsize * (4 if fmt is PNG else 1), "64 columns need no padding"
+            # one code: the order of float32 sums may differ
+            difference = np.frombuffer(a, stored).astype(int) - np.frombuffer(b, stored)
+            assert np.abs(difference).max() <= 1
 
 
 @pytest.mark.parametrize("depth", [8, 10, 16])
