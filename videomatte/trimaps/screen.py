@@ -1,0 +1,231 @@
+"""The coloured screen behind a subject: its hue, and how it would look at every pixel with the subject gone.
+
+Colours are looked at in the plane of chroma, where grey is the origin, the angle is the hue (red 0°, green 120°, blue
+240°) and light of another strength only moves a colour along the line through the origin. Towards a screen's hue a
+colour has the key signal ``x - |z| / tan(θ/2)`` of van den Bergh & Lalioti, "Software chroma keying in an immersive
+virtual environment" (South African Computer Journal 24, 1999): x along the screen's hue, z across it, θ the angle of
+hues accepted. With θ = 120° and pure green this is the colour difference G - max(R, B) of Vlahos' patents; for other
+hues it is the same turned round. A mixture of the screen and something grey, black or white has a key signal in
+proportion to the screen that shows.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videomatte.trimaps.morphology import erode
+
+__all__ = ["Screen", "chroma", "find_hue", "fit_screen", "spread"]
+
+_WIDE, _NARROW = 1 / math.tan(math.radians(60)), 1 / math.tan(math.radians(30))
+"""1 / tan(θ/2) for θ of 120° and of 60°."""
+_HUE_PIXELS, _PLATE_PIXELS = 256, 512
+"""Longer side of the reduced pictures on which the hue and the plate are found; these have no fine detail."""
+_LEAST_AREA = 0.005
+"""Fraction of the picture below which a colour is no screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """A frame held against its own empty screen; maps without another shape are ``[H, W]`` float32."""
+
+    colour: Tensor
+    """``[2, H, W]``: the frame in the plane of chroma, averaged over 3 x 3 pixels."""
+    plate: Tensor
+    """``[2, H, W]``: the empty screen in the plane of chroma."""
+    share: Tensor
+    """Key signal over the screen's own: 1 on the screen, 0 on grey things, below 0 on hues opposite to the screen's."""
+    strict_share: Tensor
+    """The same accepting only hues within 30° of the screen's: 0 or less on skin before a yellow wall."""
+    light: Tensor
+    """Brightness over the screen's own, less 1."""
+    share_noise: Tensor
+    """Standard deviation of ``share`` on the screen around here: sensor, codec and creases."""
+    light_noise: Tensor
+    """Standard deviation of ``light`` on the screen around here."""
+    hue: float
+    """The screen's median hue in this frame, in radians."""
+
+
+def chroma(rgb: Tensor) -> Tensor:
+    """Colours in the plane of chroma.
+
+    Args:
+        rgb: ``[3, H, W]`` float32.
+
+    Returns:
+        ``[2, H, W]``: ``R - (G + B) / 2`` and ``√3/2 (G - B)``. The angle is the hue, red 0, green 2π/3, blue 4π/3; the
+        length is at most 1 for colours in [0, 1].
+
+    Convention:
+        Every pixel by itself: nothing moves.
+    """
+    red, green, blue = rgb
+    return torch.stack([red - (green + blue) / 2, (green - blue) * math.sqrt(0.75)])
+
+
+def find_hue(rgb: Tensor, centre: float, reach: float, *, must_be_plain: bool) -> float | None:
+    """Find the hue of the screen in a picture.
+
+    It is the peak of a histogram of hues, weighted by chroma, in which the picture's border (where a screen nearly
+    always shows, and a subject seldom) weighs as much as all the rest.
+
+    Args:
+        rgb: ``[3, H, W]`` float32, 1.0 at white.
+        centre: the middle of the hues to look at, in radians.
+        reach: how far these go on either side, in radians.
+        must_be_plain: accept only what looks like a painted wall or hung cloth: at the border, of one even hue, with
+            hardly any texture. Grass, foliage and water have more of it.
+
+    Returns:
+        The hue in radians, or ``None`` where the picture shows no such screen.
+    """
+    small = _shrink(rgb, _HUE_PIXELS)
+    c, brightest = chroma(small), small.amax(0)
+    strength, hue = torch.hypot(*c), torch.atan2(c[1], c[0]) % math.tau
+    coloured = (strength > 0.2 * brightest) & (brightest > 0.08) & (_turn(hue, centre).abs() <= reach)
+    border = torch.ones_like(coloured)
+    margin = max(1, round(0.04 * max(border.shape)))
+    border[margin:-margin, margin:-margin] = False
+    weight = torch.where(border, (~border).sum().clamp(min=1) / border.sum(), 1.0) * strength * coloured
+
+    bins = 72
+    histogram = torch.bincount((hue / math.tau * bins).long().flatten() % bins, weight.flatten(), minlength=bins)
+    smooth = sum((histogram.roll(s) * (3 - abs(s)) for s in range(-2, 3)), start=torch.zeros_like(histogram))
+    peak = (int(smooth.argmax()) + 0.5) / bins * math.tau
+    near = coloured & (_turn(hue, peak).abs() < math.radians(20))
+    if near.float().mean() < (0.05 if must_be_plain else _LEAST_AREA):
+        return None
+    peak += float(_turn(hue, peak)[near].median())
+    if must_be_plain:
+        signal = _key_signal(c, _direction(peak, c), _WIDE)
+        neighbours = near[:, 1:] & near[:, :-1]
+        texture = signal.diff(dim=1).abs()[neighbours].median() / signal[near].median()
+        at_border = (near & border).sum() / border.sum()
+        in_one_piece = erode(near, 0.02 * max(near.shape)).float().mean()  # stripes and leaves are not
+        # Measured: screens, creased and grainy ones too, have texture up to 0.008 and a hue that varies by up to 5°;
+        # grass, foliage, water and brick have at least 0.02 and 4°, nearly always 7°.
+        if not (
+            at_border > 0.1
+            and in_one_piece > 0.05
+            and texture < 0.02
+            and _turn(hue, peak)[near].std() < math.radians(6.5)
+        ):
+            return None
+    return peak
+
+
+def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
+    """Estimate the empty screen under and around the subject, and hold the frame against it.
+
+    Colours of pixels that surely show the screen are averaged over blocks and spread into the rest, first coarsely,
+    then finer, each time telling anew which pixels show the screen. So falls of light, shadows and clipped highlights
+    are followed, and no threshold is the same for the whole picture.
+
+    Args:
+        rgb: ``[3, H, W]`` float32, 1.0 at white.
+        hue: about which the screen is looked for, in radians.
+
+    Returns:
+        The frame against its screen, or ``None`` where it shows none.
+
+    Convention:
+        The maps are of the frame's size, pixel on pixel; averaging over 3 x 3 pixels first takes off noise and evens
+        out chroma that was stored at half the size.
+    """
+    small = _shrink(rgb, _PLATE_PIXELS)
+    c, brightest = chroma(small), small.amax(0)
+    x, z = _along(c, _direction(hue, c))
+    signal = x - _WIDE * z.abs()
+    candidate = (z.abs() < math.tan(math.radians(25)) * x) & (signal > 0.2 * brightest) & (brightest > 0.04)
+    if candidate.float().mean() < _LEAST_AREA:
+        return None
+    saturation = signal / brightest.clamp(min=1e-4)
+    known = candidate & (saturation > 0.5 * saturation[candidate].median())
+    known &= signal > 0.25 * signal[candidate].quantile(0.75)  # black things lit by the screen are saturated too
+
+    values = torch.cat([c, small.mean(0, keepdim=True)])
+    for blocks, least_slack in ((6, 0.35), (24, 0.25), (24, 0.15), (80, 0.1), (80, 0.02)):
+        plate = spread(values, known[None].float(), max(small.shape[-2:]) / blocks)
+        share = _share(c, plate, _WIDE)
+        slack = max(least_slack, 3 * 1.4826 * float((share[known] - 1).abs().median()))
+        # Hair and soft edges show less of the screen and nothing shows more: lean to what shows more.
+        known = candidate & (share > 1 - slack) & (share < 1 + 2 * slack)
+        if known.float().mean() < _LEAST_AREA:
+            return None
+
+    plate = _resize(plate, rgb.shape[-2:], "bilinear")
+    smooth = F.avg_pool2d(F.pad(rgb[None], (1, 1, 1, 1), mode="replicate"), 3, 1)[0]
+    c = chroma(smooth)
+    share, light = _share(c, plate, _WIDE), smooth.mean(0) / plate[2].clamp(min=1e-4) - 1
+    # By the upper half alone, for the same reason: no edge gets into the noise.
+    upper = _resize(known[None].float(), rgb.shape[-2:], "nearest") * (share >= 1) * (share < 1.2)
+    squares = torch.stack([(share - 1).square(), light.square()])
+    noise = spread(squares, upper, max(rgb.shape[-2:]) / 40).clamp(min=0).sqrt()
+    turn = _turn(torch.atan2(values[1], values[0])[known], hue)
+    return Screen(c, plate[:2], share, _share(c, plate, _NARROW), light, noise[0], noise[1], hue + float(turn.median()))
+
+
+def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
+    """Weighted means over blocks, filled in from ever coarser blocks where nothing has weight.
+
+    The pull-push of Gortler et al., "The lumigraph", SIGGRAPH 1996.
+
+    Args:
+        values: ``[C, H, W]`` float32.
+        weight: ``[1, H, W]`` float32 in [0, 1].
+        block: side of the finest blocks, in pixels; more gives a smoother result.
+
+    Returns:
+        ``[C, H, W]`` float32; 0 where nothing at all has weight.
+
+    Convention:
+        Blocks tile the picture from the top left corner; between their centres the result is bilinear. A constant
+        comes back as it was.
+    """
+    height, width = weight.shape[-2:]
+    size = [max(1, round(height / block)), max(1, round(width / block))]
+    sums = [F.adaptive_avg_pool2d(torch.cat([values * weight, weight]), size)]
+    while max(sums[-1].shape[-2:]) > 1:
+        sums.append(F.adaptive_avg_pool2d(sums[-1], [(n + 1) // 2 for n in sums[-1].shape[-2:]]))
+    result = sums[-1][:-1] / sums[-1][-1:].clamp(min=1e-9)
+    for finer in reversed(sums[:-1]):
+        coarse = _resize(result, finer.shape[-2:], "bilinear")
+        trust = (4 * finer[-1:]).clamp(max=1)  # a block of which a quarter is known speaks for itself
+        result = coarse + trust * (finer[:-1] / finer[-1:].clamp(min=1e-9) - coarse)
+    return _resize(result, (height, width), "bilinear")
+
+
+def _shrink(picture: Tensor, longer: int) -> Tensor:
+    factor = max(picture.shape[-2:]) / longer
+    size = [max(3, round(n / factor)) for n in picture.shape[-2:]]
+    return F.adaptive_avg_pool2d(picture, size) if factor > 1 else picture
+
+
+def _resize(picture: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
+    return F.interpolate(picture[None], size, mode=mode, align_corners=False if mode == "bilinear" else None)[0]
+
+
+def _turn(hue: Tensor, origin: float) -> Tensor:
+    return (hue - origin + math.pi) % math.tau - math.pi
+
+
+def _direction(hue: float, like: Tensor) -> Tensor:
+    return torch.tensor([math.cos(hue), math.sin(hue)], device=like.device).view(2, 1, 1)
+
+
+def _along(c: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    return c[0] * direction[0] + c[1] * direction[1], c[1] * direction[0] - c[0] * direction[1]
+
+
+def _key_signal(c: Tensor, direction: Tensor, slope: float) -> Tensor:
+    x, z = _along(c, direction)
+    return x - slope * z.abs()
+
+
+def _share(c: Tensor, plate: Tensor, slope: float) -> Tensor:
+    strength = torch.hypot(plate[0], plate[1]).clamp(min=1e-4)
+    return _key_signal(c, plate[:2] / strength, slope) / strength
