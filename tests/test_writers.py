@@ -1,5 +1,4 @@
-"""Movies and images are read back by other means: alpha, colour, time and size are what went in, and a failure leaves
-nothing."""
+"""Movies are read back by other means: alpha, colour, time and size are what went in, and a failure leaves nothing."""
 
 import subprocess
 import sys
@@ -12,19 +11,16 @@ import av
 import numpy as np
 import pytest
 import torch
-from readback import Movie, hair, picture, read_av, read_ffmpeg, read_png
+from readback import Movie, hair, picture, read_av, read_ffmpeg
 
 from videomatte.errors import OutputError, ShapeError, UsageError
-from videomatte.io.av_frame import alpha_codes, av_frame
-from videomatte.io.formats import FORMATS, ImageFormat, VideoFormat
-from videomatte.io.image_writer import ImageWriter
+from videomatte.io.formats import FORMATS, VideoFormat
 from videomatte.io.video_writer import VideoWriter
 from videomatte.types import Colour
 
 BY_NAME = {f.name: f for f in FORMATS}
 MOVIES = [f for f in FORMATS if isinstance(f, VideoFormat)]
 ALPHA_MOVIES = [f for f in MOVIES if f.has_alpha]
-PNG = next(f for f in FORMATS if isinstance(f, ImageFormat))
 BT709 = Colour(matrix=1, full_range=False, primaries=1, transfer=1)
 
 movies = pytest.mark.parametrize("fmt", MOVIES, ids=lambda f: f.name)
@@ -312,61 +308,6 @@ def test_a_size_the_encoder_refuses_is_said_before_the_first_frame(tmp_path: Pat
 def test_an_opaque_movie_takes_no_alpha(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match="None for yuv420p"):
         write_movie(tmp_path / "m.mp4", BY_NAME["h264"], [(picture(48, 64), hair(48, 64))])
-
-
-@pytest.mark.parametrize("reader", ["av", "ffmpeg"])
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32], ids=str)
-def test_png_is_exact_in_16_bits(dtype: torch.dtype, reader: str, tmp_path: Path) -> None:
-    rgb, alpha = picture(33, 47, dtype=dtype), hair(33, 47)
-    with ImageWriter(tmp_path / "a.png", PNG, colour=BT709, folder=False) as writer:
-        writer.write(rgb, alpha, 0)
-    colour, found = read_png(tmp_path / "a.png", reader)
-    scale = {torch.uint8: 257, torch.uint16: 1, torch.float32: 65535}[dtype]
-    wanted = rgb.double().numpy().transpose(1, 2, 0) * scale
-    assert np.abs(colour - wanted).max() <= (0.5 + 1e-6 if dtype == torch.float32 else 0)
-    assert np.abs(found - alpha[0].double().numpy() * 65535).max() <= 0.51  # half a step, and float32's own rounding
-    assert PNG.alpha_error >= 0.51 / 65535 * 255
-
-
-def test_png_says_what_its_colour_means_and_how_wide_its_pixels_are(tmp_path: Path) -> None:
-    with ImageWriter(
-        tmp_path / "a.png", PNG, colour=Colour(9, False, 9, 16), folder=False, sample_aspect=Fraction(16, 11)
-    ) as writer:
-        writer.write(picture(33, 47), hair(33, 47), 0)
-    with av.open(tmp_path / "a.png") as container:
-        frame = next(container.decode(video=0))
-        found = (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc)
-        assert found == (0, 2, 9, 16)  # RGB, full, BT.2020, PQ
-        assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("fmt", FORMATS, ids=lambda f: f.name)
-def test_frames_made_on_a_gpu_are_those_made_on_the_cpu(fmt: VideoFormat | ImageFormat) -> None:
-    for dtype in (torch.uint8, torch.uint16, torch.float32):
-        rgb, alpha = picture(33, 64, dtype=dtype), hair(33, 64) if fmt.has_alpha else None
-        here = av_frame(rgb, alpha, fmt.pixel_format, BT709)
-        there = av_frame(rgb.cuda(), None if alpha is None else alpha.cuda(), fmt.pixel_format, BT709)
-        stored = np.dtype(np.uint8 if fmt.alpha_bits in (0, 8) else ">u2" if fmt.pixel_format[-2:] == "be" else "<u2")
-        for a, b in zip(here.planes, there.planes, strict=True):
-            assert a.line_size == a.width * stored.itemsize * (4 if fmt is PNG else 1), "64 columns need no padding"
-            # one code: the order of float32 sums may differ
-            difference = np.frombuffer(a, stored).astype(int) - np.frombuffer(b, stored)
-            assert np.abs(difference).max() <= 1
-
-
-@pytest.mark.parametrize("depth", [8, 10, 16])
-def test_alpha_codes_round_to_nearest_and_keep_the_ends(depth: int) -> None:
-    peak = 2**depth - 1
-    exact = torch.arange(0, peak + 1, dtype=torch.float64)
-    for shift in (-0.49, 0.0, 0.49):
-        codes = alpha_codes(((exact + shift) / peak).float().reshape(1, 1, -1), depth).int()
-        # float32 cannot tell 0.49 from 0.5 of a 16-bit step everywhere: one step of slack there
-        assert (codes - exact.int()).abs().max() <= (1 if shift and depth == 16 else 0)
-    for dtype, top in ((torch.uint8, 255), (torch.uint16, 65535)):
-        ends = alpha_codes(torch.tensor([[[0, top]]]).to(dtype), depth)
-        assert ends.tolist() == [[0, peak]]
-    assert alpha_codes(torch.tensor([[[-0.1, 1.1]]]), depth).tolist() == [[0, peak]]
 
 
 @pytest.mark.parametrize("name", ["m.mov", "m.webm", "m.mp4", "folder", "a.png"])

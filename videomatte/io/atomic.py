@@ -63,6 +63,7 @@ class Staged:
                 _replace_folder(self.temporary, self.path)
             else:
                 self.temporary.replace(self.path)
+        with contextlib.suppress(OSError):  # makes the new name last, where a file system can flush its folders
             _flush_to_disk(self.path.parent)
 
     def discard(self) -> None:
