@@ -1,5 +1,6 @@
 """Images are exact in 16 bits, and frames hold the codes that tensors stand for."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from readback import hair, picture, read_png
 
 from videomatte.io.av_frame import alpha_codes, av_frame
 from videomatte.io.formats import FORMATS, ImageFormat, VideoFormat
-from videomatte.io.image_writer import ImageWriter
+from videomatte.io.image_writer import ImageWriter, encode_image
 from videomatte.types import Colour
 
 PNG = next(f for f in FORMATS if isinstance(f, ImageFormat))
@@ -30,6 +31,19 @@ def test_png_is_exact_in_16_bits(dtype: torch.dtype, reader: str, tmp_path: Path
     assert np.abs(colour - wanted).max() <= (0.5 + 1e-6 if dtype == torch.float32 else 0)
     assert np.abs(found - alpha[0].double().numpy() * 65535).max() <= 0.51  # half a step, and float32's own rounding
     assert PNG.alpha_error >= 0.51 / 65535 * 255
+
+
+@pytest.mark.parametrize("pixel_format", ["gray16be", "gray", "rgb48be"])
+def test_other_png_layouts_are_full_range_and_exact(pixel_format: str, tmp_path: Path) -> None:
+    fmt = replace(PNG, pixel_format=pixel_format, alpha_bits=0)
+    bits = 8 if pixel_format == "gray" else 16
+    ramp = torch.linspace(0, 2**bits - 1, 256).round().to(torch.uint8 if bits == 8 else torch.uint16)
+    for colour in (BT709, Colour(), Colour(matrix=0, full_range=True, primaries=1, transfer=13)):
+        (tmp_path / "a.png").write_bytes(encode_image(ramp.expand(3, 2, 256).contiguous(), None, fmt, colour))
+        with av.open(tmp_path / "a.png") as container:
+            plane = next(container.decode(video=0)).planes[0]
+        row = np.frombuffer(plane, np.uint8 if bits == 8 else ">u2")[: 768 if "rgb" in pixel_format else 256]
+        assert (row == np.repeat(ramp.numpy(), len(row) // 256)).all()
 
 
 def test_png_says_what_its_colour_means_and_how_wide_its_pixels_are(tmp_path: Path) -> None:

@@ -38,9 +38,9 @@ def written_colour(colour: Colour, pixel_format: str, height: int, width: int, *
     if layout.is_rgb:
         return replace(colour, matrix=0, full_range=True)
     matrix = colour.matrix if colour.matrix in _WRITABLE_MATRICES else None
-    # An RGB source is full range without asking for full range YUV, which few readers expect.
-    full_range = colour.full_range and keeps_full_range and colour.matrix != 0
-    return resolve_colour(replace(colour, matrix=matrix, full_range=bool(full_range)), layout, height, width)
+    # An RGB source is full range without asking for full range YUV, which few readers expect. Gray is for mattes.
+    full_range = layout.is_gray or bool(colour.full_range and keeps_full_range and colour.matrix != 0)
+    return resolve_colour(replace(colour, matrix=matrix, full_range=full_range), layout, height, width)
 
 
 def alpha_codes(alpha: Tensor, depth: int) -> Tensor:
