@@ -1,8 +1,10 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
 from pathlib import Path
 
+import av
 import pytest
 import torch
 
@@ -23,6 +25,23 @@ def data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def green_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short clip of a subject before a green screen, with sound; its truth lies beside it.
+
+    In its folder: ``clip.mp4``, ``alpha/`` and ``trimap/`` (one picture per frame), ``photo.png`` and ``trimap.png``
+    (frame 0 and its trimap).
+    """
+    from videomatte.scenes import SceneSettings, write_clip
+
+    folder = tmp_path_factory.mktemp("green")
+    clip = write_clip(SceneSettings(width=320, height=180, frames=8, seed=3, backdrop="green"), folder)
+    shutil.copy(min((folder / "trimap").iterdir()), folder / "trimap.png")
+    with av.open(clip) as container:
+        next(container.decode(video=0)).save(folder / "photo.png")
+    return clip
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,33 @@
+"""Which part of a clip is wanted, as people write it."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from videomatte.errors import UsageError
+
+__all__ = ["parse_point"]
+
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)s?")
+
+
+def parse_point(text: str) -> int | Fraction:
+    """A point in a clip: a frame number or seconds.
+
+    A plain whole number (``120``) is a frame number, counted from 0. With a point, a colon or an ``s`` it is a time on
+    the clip's own clock: ``5.0``, ``5s``, ``1:02.5``, ``0:01:02.5``.
+
+    Returns:
+        ``int`` for a frame number, ``Fraction`` of seconds for a time.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text.isascii() and text.isdigit():
+        return int(text)
+    match = _CLOCK.fullmatch(text.strip())
+    if not match:
+        raise UsageError(f"{text!r} is no point in a clip: write a frame number (120) or a time (5.0, 5s, 0:01:02.5)")
+    hours, minutes, seconds = match.groups()
+    return 3600 * int(hours or 0) + 60 * int(minutes or 0) + Fraction(seconds.rstrip("."))
