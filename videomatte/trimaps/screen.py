@@ -22,8 +22,8 @@ __all__ = ["Screen", "chroma", "find_hue", "fit_screen", "spread"]
 
 _WIDE, _NARROW = 1 / math.tan(math.radians(60)), 1 / math.tan(math.radians(30))
 """1 / tan(θ/2) for θ of 120° and of 60°."""
-_HUE_PIXELS, _PLATE_PIXELS = 256, 512
-"""Longer side of the reduced pictures on which the hue and the plate are found; these have no fine detail."""
+_HUE_PIXELS, _PLATE_PIXELS = 64, 512
+"""Longer side of the reduced pictures on which the hue and the plate are found: so small that grain is gone."""
 _LEAST_AREA = 0.005
 """Fraction of the picture below which a colour is no screen."""
 
@@ -106,12 +106,12 @@ def find_hue(rgb: Tensor, centre: float, reach: float, *, must_be_plain: bool) -
         texture = signal.diff(dim=1).abs()[neighbours].median() / signal[near].median()
         at_border = (near & border).sum() / border.sum()
         in_one_piece = erode(near, 0.02 * max(near.shape)).float().mean()  # stripes and leaves are not
-        # Measured: screens, creased and grainy ones too, have texture up to 0.008 and a hue that varies by up to 5°;
-        # grass, foliage, water and brick have at least 0.02 and 4°, nearly always 7°.
+        # Measured: screens, creased, dark and grainy ones too, have a texture up to 0.03 and a hue that varies by up to
+        # 4.5°; grass, foliage, water and brick have at least 0.037 and mostly 6° or more.
         if not (
             at_border > 0.1
             and in_one_piece > 0.05
-            and texture < 0.02
+            and texture < 0.035
             and _turn(hue, peak)[near].std() < math.radians(6.5)
         ):
             return None
@@ -148,7 +148,7 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     known &= signal > 0.25 * signal[candidate].quantile(0.75)  # black things lit by the screen are saturated too
 
     values = torch.cat([c, small.mean(0, keepdim=True)])
-    for blocks, least_slack in ((6, 0.35), (24, 0.25), (24, 0.15), (80, 0.1), (80, 0.02)):
+    for blocks, least_slack in ((6, 0.3), (24, 0.2), (24, 0.12), (80, 0.06), (80, 0.02)):
         plate = spread(values, known[None].float(), max(small.shape[-2:]) / blocks)
         share = _share(c, plate, _WIDE)
         slack = max(least_slack, 3 * 1.4826 * float((share[known] - 1).abs().median()))
@@ -164,7 +164,7 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     # By the upper half alone, for the same reason: no edge gets into the noise.
     upper = _resize(known[None].float(), rgb.shape[-2:], "nearest") * (share >= 1) * (share < 1.2)
     squares = torch.stack([(share - 1).square(), light.square()])
-    noise = spread(squares, upper, max(rgb.shape[-2:]) / 40).clamp(min=0).sqrt()
+    noise = spread(squares, upper, max(rgb.shape[-2:]) / 16).clamp(min=0).sqrt()
     turn = _turn(torch.atan2(values[1], values[0])[known], hue)
     return Screen(c, plate[:2], share, _share(c, plate, _NARROW), light, noise[0], noise[1], hue + float(turn.median()))
 

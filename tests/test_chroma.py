@@ -1,0 +1,274 @@
+import colorsys
+import itertools
+import logging
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import scipy.ndimage
+import torch
+
+from videomatte.composite import over
+from videomatte.errors import InputError, UsageError
+from videomatte.scenes import SceneSettings, render
+from videomatte.trimaps import ChromaKey
+from videomatte.trimaps.screen import chroma, find_hue, fit_screen, spread
+from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, Frame
+
+COLOURS = {
+    "green": (0.1, 0.7, 0.2),
+    "dark green": (0.02, 0.2, 0.05),
+    "blue": (0.1, 0.2, 0.8),
+    "teal": (0.3, 0.65, 0.5),
+    "yellow-green": (0.75, 0.78, 0.06),
+}
+HEIGHT, WIDTH = 180, 240
+
+
+def screen(colour, seed=0, grain=0.01, fall=0.5, size=(HEIGHT, WIDTH)):
+    """A screen lit from the left, with a little grain; ``[3, H, W]`` float32."""
+    light = torch.linspace(1, 1 - fall, size[1]) * torch.linspace(1, 0.9, size[0])[:, None]
+    noise = torch.randn(3, *size, generator=torch.Generator().manual_seed(seed))
+    return (torch.tensor(colour).view(3, 1, 1) * light + grain * noise).clamp(0, 1)
+
+
+def subject(seed=0, size=(HEIGHT, WIDTH)):
+    """A soft-edged blob with strands: alpha ``[1, H, W]``."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[: size[0], : size[1]]
+    alpha = np.clip((60 - np.hypot(x - 120, (y - 130) * 0.8)) / 6 + 0.5, 0, 1)
+    for _ in range(25):
+        angle, reach = random.uniform(-math.pi, 0), random.uniform(62, 80)
+        for r in np.linspace(50, reach, 200):
+            column, row = 120 + r * math.cos(angle + 0.002 * r), 130 + r * math.sin(angle) / 0.8
+            if 1 <= row < size[0] - 1 and 1 <= column < size[1] - 1:
+                alpha[int(row), int(column)] = max(alpha[int(row), int(column)], 0.7)
+    return torch.from_numpy(scipy.ndimage.gaussian_filter(alpha, 0.7)).float()[None].clamp(0, 1)
+
+
+def frame(rgb, index=0):
+    return Frame(index, index, Fraction(1, 25), rgb.mul(255).round().clamp(0, 255).to(torch.uint8))
+
+
+def key_one(rgb, key="auto"):
+    (item,) = ChromaKey(key)(iter([frame(rgb)]))
+    return item.trimap
+
+
+def textured(colour, size=(HEIGHT, WIDTH)):
+    noise = torch.from_numpy(scipy.ndimage.gaussian_filter(np.random.default_rng(5).standard_normal(size), 1.5))
+    return torch.tensor(colour).view(3, 1, 1) * (1 + 0.15 * noise.float() / noise.std().float())
+
+
+def test_chroma_is_the_hue_of_the_hexagon() -> None:
+    for rgb in torch.rand(50, 3).tolist():
+        a, b = chroma(torch.tensor(rgb).view(3, 1, 1)).flatten().tolist()
+        # colorsys bends the circle into a hexagon: equal at every 30°, up to 1.1° apart between.
+        turn = math.degrees(math.atan2(b, a)) - 360 * colorsys.rgb_to_hsv(*rgb)[0]
+        assert abs((turn + 180) % 360 - 180) < 1.2
+
+
+def test_spread_keeps_constants_and_fills_holes_smoothly() -> None:
+    weight = (torch.rand(1, 90, 130) < 0.5).float()
+    weight[:, 30:60, 40:90] = 0
+    # Sums of some thousand float32 and a quotient.
+    torch.testing.assert_close(spread(torch.full((2, 90, 130), 0.7), weight, 6), torch.full((2, 90, 130), 0.7))
+    ramp = torch.linspace(0, 1, 130).expand(1, 90, 130)
+    filled = spread(ramp, weight, 6)
+    # A linear ramp over a hole of 50 columns (0.38 of it) comes back to within a tenth of its height.
+    assert (filled - ramp)[:, 8:-8, 8:-8].abs().max() < 0.1
+    assert spread(ramp, torch.zeros_like(weight), 6).abs().max() == 0
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_finds_the_hue_of_uneven_grainy_screens(name) -> None:
+    alpha = subject()
+    rgb = over(textured((0.6, 0.45, 0.35)), alpha, screen(COLOURS[name]))
+    hue = find_hue(rgb, math.radians(160), math.radians(110), must_be_plain=True)
+    assert hue is not None
+    a, b = chroma(torch.tensor(COLOURS[name]).view(3, 1, 1)).flatten().tolist()
+    assert abs(math.degrees(hue - math.atan2(b, a) % math.tau)) < 3
+
+
+@pytest.mark.parametrize("name", COLOURS)
+@pytest.mark.parametrize("grey", [0.0, 0.3, 0.9])
+def test_a_mixture_with_grey_shows_the_screen_in_proportion(name, grey) -> None:
+    hue = math.atan2(*chroma(torch.tensor(COLOURS[name]).view(3, 1, 1)).flatten().flip(0))
+    for covered in (0.5, 0.75, 1.0):
+        alpha = torch.zeros(1, HEIGHT, WIDTH)
+        alpha[:, 60:120, 90:150] = covered
+        rgb = over(torch.full((3, HEIGHT, WIDTH), grey), alpha, screen(COLOURS[name], grain=0, fall=0.2))
+        fitted = fit_screen(rgb, hue)
+        assert fitted is not None
+        # The plate under the patch is carried over 30 pixels, along which the light falls by a fortieth.
+        assert (fitted.share[62:118, 92:148] - (1 - covered)).abs().max() < 0.025
+        assert (fitted.share[:55] - 1).abs().max() < 0.01
+        assert fitted.light[:55].abs().max() < 0.01
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_known_truth(name) -> None:
+    alpha = subject()
+    trimap = key_one(over(textured((0.62, 0.45, 0.35)), alpha, screen(COLOURS[name])))
+    soft = (alpha > 0.1) & (alpha < 0.9)
+    assert (trimap == UNKNOWN)[soft].float().mean() > 0.97
+    assert (alpha[trimap == BACKGROUND] > 0.5).sum() == 0
+    assert (alpha[trimap == FOREGROUND] < 0.9).sum() == 0
+    assert (trimap == FOREGROUND)[alpha > 0.999].float().mean() > 0.75
+    assert (trimap == BACKGROUND)[alpha < 0.001].float().mean() > 0.9
+
+
+@pytest.mark.parametrize("backdrop", ["green", "blue"])
+@pytest.mark.parametrize("which", ["hair", "fur"])
+def test_procedural_footage(backdrop, which) -> None:
+    """Grain, compression, spill, creases and shadows, with the truth known."""
+    settings = SceneSettings(width=384, height=288, frames=3, subject=which, backdrop=backdrop, seed=11)
+    for item in render(settings):
+        trimap = key_one(item.rgb)
+        alpha = item.alpha.float()
+        soft = (alpha > 0.1) & (alpha < 0.9)
+        assert (trimap == UNKNOWN)[soft].float().mean() > 0.9
+        assert (alpha[trimap == FOREGROUND] < 0.8).float().mean() < 0.002
+        assert (alpha[trimap == BACKGROUND] > 0.2).float().mean() < 0.002
+        assert (trimap == BACKGROUND).any()
+        assert (trimap == FOREGROUND).any()
+
+
+def test_an_empty_screen_is_all_background() -> None:
+    for colour in COLOURS.values():
+        assert key_one(screen(colour)).unique().tolist() == [BACKGROUND]
+
+
+def test_a_given_colour_is_found_where_auto_would_take_another() -> None:
+    rgb = screen(COLOURS["green"])
+    rgb[:, 90:] = screen(COLOURS["blue"])[:, 90:]
+    blue, green = key_one(rgb, "blue"), key_one(rgb, "#19B333")
+    for trimap, left, right in ((blue, FOREGROUND, BACKGROUND), (green, BACKGROUND, FOREGROUND)):
+        assert (trimap[..., :80] == left).float().mean() > 0.99
+        assert (trimap[..., 100:] == right).float().mean() > 0.99
+
+
+def test_a_red_screen_needs_its_colour_given() -> None:
+    alpha = subject()
+    rgb = over(textured((0.2, 0.3, 0.6)), alpha, screen((0.8, 0.1, 0.12)))
+    with pytest.raises(InputError, match="no screen in frame 0: "):
+        key_one(rgb)
+    trimap = key_one(rgb, "#C02020")
+    assert (alpha[trimap == BACKGROUND] > 0.5).sum() == 0
+    assert (alpha[trimap == FOREGROUND] < 0.9).sum() == 0
+
+
+def test_changing_exposure_is_followed() -> None:
+    alpha, figure = subject(), textured((0.6, 0.45, 0.35))
+    scene = over(figure, alpha, screen(COLOURS["green"], fall=0.2))
+    exposures = [1.0, 0.8, 0.6, 0.45, 0.6, 0.9, 1.15]
+    clip = [frame(scene * exposure, index) for index, exposure in enumerate(exposures)]
+    for item in ChromaKey()(iter(clip)):
+        assert (alpha[item.trimap == BACKGROUND] > 0.5).sum() == 0
+        assert (item.trimap == BACKGROUND)[alpha < 0.001].float().mean() > 0.9
+        assert (item.trimap == FOREGROUND)[alpha > 0.999].float().mean() > 0.7
+
+
+def test_no_screen_at_the_beginning_is_told_with_the_frames() -> None:
+    room = textured((0.5, 0.4, 0.3))
+    clip = [frame(room, index) for index in range(40, 45)]
+    with pytest.raises(InputError, match=r"^no screen in frames 40 to 44: .*--key green.*--start.*--trimap"):
+        list(ChromaKey()(iter(clip)))
+    with pytest.raises(InputError, match=r"^no blue screen in frames 40 to 44: .*--key auto"):
+        list(ChromaKey("blue")(iter(clip)))
+    pulled = iter(frame(room, index) for index in itertools.count())
+    with pytest.raises(InputError, match=r"frames 0 to 11: "):
+        list(ChromaKey()(pulled))
+
+
+def test_foliage_is_no_screen() -> None:
+    random = np.random.default_rng(2)
+    leaves = scipy.ndimage.gaussian_filter(random.standard_normal((3, HEIGHT, WIDTH)), (0, 3, 3))
+    rgb = torch.tensor([0.3, 0.5, 0.15]).view(3, 1, 1) * (1 + 0.5 * torch.from_numpy(leaves / leaves.std()).float())
+    assert find_hue(rgb.clamp(0, 1), math.radians(120), math.radians(70), must_be_plain=True) is None
+
+
+def test_a_clip_may_fade_in_and_lose_its_screen_for_a_while(caplog) -> None:
+    scene = over(textured((0.6, 0.45, 0.35)), subject(), screen(COLOURS["green"]))
+    room = textured((0.5, 0.4, 0.3))
+    black = torch.zeros_like(scene)
+    clip = [frame(rgb, n) for n, rgb in enumerate([black, scene, scene, room, room, scene])]
+    with caplog.at_level(logging.WARNING):
+        trimaps = [item.trimap for item in ChromaKey()(iter(clip))]
+    assert [bool((trimap == FOREGROUND).all()) for trimap in trimaps] == [True, False, False, True, True, False]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "from frame 0 on no screen shows",
+        "from frame 3 on no screen shows",
+    ]
+    assert torch.equal(trimaps[1], trimaps[2])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 40), (40, 3), (17, 16)])
+def test_tiny_pictures(size) -> None:
+    assert key_one(screen(COLOURS["green"], size=size), "green").unique().tolist() == [BACKGROUND]
+
+
+def test_broken_float_pixels_do_not_spread() -> None:
+    rgb = over(textured((0.6, 0.45, 0.35)), subject(), screen(COLOURS["green"]))
+    broken = rgb.clone()
+    broken[:, 10, 10] = math.nan
+    broken[0, 150, 120] = math.inf
+    (whole,) = ChromaKey()(iter([Frame(0, 0, Fraction(1, 25), rgb)]))
+    (item,) = ChromaKey()(iter([Frame(0, 0, Fraction(1, 25), broken)]))
+    assert (item.trimap != whole.trimap).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("key", ["gren", "", "#12345", "#GG0000", "00FF00"])
+def test_keys_that_are_none(key) -> None:
+    with pytest.raises(UsageError, match="give auto, green, blue or a colour as #RRGGBB"):
+        ChromaKey(key)
+
+
+@pytest.mark.parametrize("key", ["#000000", "#808080", "#FFFFFF", "#807F81"])
+def test_grey_is_no_key(key) -> None:
+    with pytest.raises(UsageError, match="is grey"):
+        ChromaKey(key)
+
+
+REAL = {
+    # Points as fractions of the width and the height, chosen by eye: screen, then subject.
+    "captain_uneven.jpg": ([(0.1, 0.1), (0.9, 0.9), (0.75, 0.3)], [(0.47, 0.6), (0.45, 0.95), (0.47, 0.12)]),
+    "man_BLUEscreen.jpg": ([(0.9, 0.1), (0.05, 0.9), (0.7, 0.9)], [(0.55, 0.35), (0.45, 0.6), (0.65, 0.15)]),
+    "man_uneven_creased.png": ([(0.05, 0.5), (0.9, 0.3), (0.3, 0.2)], [(0.5, 0.75), (0.51, 0.42), (0.35, 0.95)]),
+    "soldier_green_on_green.jpg": ([(0.2, 0.5), (0.5, 0.9), (0.95, 0.1)], [(0.78, 0.4), (0.77, 0.9)]),
+    "woman_flying_hair.jpg": ([(0.1, 0.1), (0.9, 0.1), (0.2, 0.9)], [(0.47, 0.65), (0.6, 0.35), (0.6, 0.95)]),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_stills(data: Path, name) -> None:
+    with PIL.Image.open(data / "06_greenscreen_real/stills" / name) as image:
+        image.draft("RGB", (1280, 1280))
+        image.thumbnail((1280, 1280))
+        rgb = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    (item,) = ChromaKey()(iter([Frame(0, 0, Fraction(1), rgb)]))
+    height, width = rgb.shape[1:]
+    for expected, points in zip((BACKGROUND, FOREGROUND), REAL[name], strict=True):
+        for x, y in points:
+            assert item.trimap[0, int(y * height), int(x * width)] == expected, (x, y)
+    assert (item.trimap == UNKNOWN).float().mean() < 0.2
+
+
+def test_synthetic_doll_against_its_truth(data: Path) -> None:
+    folder = data / "04_synth_green_doll/green_gt08_doll"
+
+    def read(path):
+        with PIL.Image.open(path) as image:
+            return torch.from_numpy(np.array(image))
+
+    rgb = read(folder / "input_00000_lossless.png").permute(2, 0, 1)[:3]
+    alpha = read(folder / "alpha/00000.png")[None].float() / 255
+    (item,) = ChromaKey()(iter([Frame(0, 0, Fraction(1), rgb)]))
+    # Its long translucent tresses are partly of one tone with the opaque hair: what is lost must be little and slight.
+    soft = (alpha > 0.1) & (alpha < 0.9)
+    assert (item.trimap == UNKNOWN)[soft].float().mean() > 0.9
+    assert (alpha[item.trimap == FOREGROUND] < 0.8).float().mean() < 0.01
+    assert (alpha[item.trimap == BACKGROUND] > 0.2).float().mean() < 0.002
