@@ -14,6 +14,7 @@ from videomatte.config import MatteSettings, fingerprint
 from videomatte.device import resolve_device
 from videomatte.engine import Clock, Threads, peak_memory_bytes
 from videomatte.io import open_sink, open_source
+from videomatte.io.span import expected_frames
 from videomatte.matting import open_matting
 from videomatte.trimaps import ChromaKey, TrimapFiles
 from videomatte.types import RunReport, TrimapStage
@@ -65,7 +66,12 @@ def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress:
         mattes = threads.boundary(
             clock.stage("matte", matting(clock.stage("trimap", trimaps(clock.stage(None, frames)))))
         )
-        bar = tqdm(total=source.info.frame_count, unit="frame", disable=not progress, dynamic_ncols=True)
+        bar = tqdm(
+            total=expected_frames(source.info, settings.start, settings.end),
+            unit="frame",
+            disable=not progress,
+            dynamic_ncols=True,
+        )
         for item in clock.stage(None, mattes):
             sink.write(item)
             frames_out += 1

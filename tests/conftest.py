@@ -38,7 +38,7 @@ def green_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("green")
     clip = write_clip(SceneSettings(width=320, height=180, frames=8, seed=3, backdrop="green"), folder)
-    shutil.copy(min((folder / "trimap").iterdir()), folder / "trimap.png")
+    shutil.copy(min((folder / "trimap").glob("*.png")), folder / "trimap.png")
     with av.open(clip) as container:
         next(container.decode(video=0)).save(folder / "photo.png")
     return clip

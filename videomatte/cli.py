@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that ``videomatte --help`` a
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import sys
@@ -174,7 +175,7 @@ def parse(words: Sequence[str]) -> Command:
 def _with_preset(words: list[str]) -> list[str]:
     """The words with the preset's settings put in front of the user's flags, so that one parser checks both."""
     preset = None
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in itertools.pairwise([*words, ""]):
         if word == "--preset":
             preset = following
         elif word.startswith("--preset="):

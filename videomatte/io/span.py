@@ -6,10 +6,11 @@ import re
 from fractions import Fraction
 
 from videomatte.errors import UsageError
+from videomatte.types import ClipInfo
 
-__all__ = ["parse_point"]
+__all__ = ["expected_frames", "parse_point"]
 
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)s?")
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)s?", re.ASCII)
 
 
 def parse_point(text: str) -> int | Fraction:
@@ -31,3 +32,19 @@ def parse_point(text: str) -> int | Fraction:
         raise UsageError(f"{text!r} is no point in a clip: write a frame number (120) or a time (5.0, 5s, 0:01:02.5)")
     hours, minutes, seconds = match.groups()
     return 3600 * int(hours or 0) + 60 * int(minutes or 0) + Fraction(seconds.rstrip("."))
+
+
+def expected_frames(info: ClipInfo, start: str | None, end: str | None) -> int | None:
+    """About how many frames lie between two points of a clip, for a progress bar; ``None`` where nobody knows."""
+
+    def number(text: str) -> int | None:
+        point = parse_point(text)
+        if isinstance(point, int):
+            return point
+        return round(point * info.average_rate) if info.average_rate else None
+
+    first = 0 if start is None else number(start)
+    last = info.frame_count if end is None else number(end)
+    if first is None or last is None:
+        return None
+    return max(0, min(last, info.frame_count or last) - first)
