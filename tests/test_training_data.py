@@ -1,0 +1,162 @@
+"""What training learns from: samples by seed, trimaps that never lie, batches by step, folders of the user's own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from videomatte.errors import InputError
+from videomatte.scenes.noise import stream
+from videomatte.training.backdrops import Backdrops, screen
+from videomatte.training.damage import spill
+from videomatte.training.data import Batches, Prepared, ProceduralSamples, trimap_unit
+from videomatte.training.samples import draw_sample, random_trimap
+from videomatte.trimaps.morphology import OPAQUE, TRANSPARENT
+
+SIZE = 224
+
+
+@pytest.fixture(scope="module")
+def samples() -> ProceduralSamples:
+    return ProceduralSamples(first=0, count=6, size=SIZE, backdrops=Backdrops())
+
+
+def test_a_seed_is_a_sample() -> None:
+    once, again, other = (draw_sample(seed, SIZE, Backdrops()) for seed in (7, 7, 8))
+    for name in ("rgb", "trimap", "alpha"):
+        assert torch.equal(getattr(once, name), getattr(again, name))
+    assert not torch.equal(once.alpha[0], other.alpha[0])
+
+
+def test_trimaps_never_lie(samples: ProceduralSamples) -> None:
+    for index in range(len(samples)):
+        sample = samples[index]
+        # What is sure was surely so before the matte was rounded to 8 bits: half a step of tolerance.
+        assert (sample.alpha[sample.trimap == 255] >= OPAQUE * 255 - 0.5).all()
+        assert (sample.alpha[sample.trimap == 0] <= TRANSPARENT * 255 + 0.5).all()
+        assert 0 < (sample.trimap == 128).float().mean() < 1
+
+
+def test_random_trimaps_differ_in_width() -> None:
+    alpha = torch.zeros(1, SIZE, SIZE)
+    alpha[:, 60:160, 60:160] = 1
+    shares = {int((random_trimap(stream(seed), alpha) == 128).sum()) for seed in range(8)}
+    assert len(shares) >= 7
+    assert max(shares) > 2 * min(shares)
+
+
+def test_screens_are_green_or_blue() -> None:
+    greens = 0
+    for seed in range(20):
+        red, green, blue = screen(stream(seed), 64).mean((1, 2)).tolist()
+        assert max(green, blue) > red + 0.05
+        greens += green > blue
+    assert 5 < greens < 19
+
+
+def test_spill_is_strongest_at_the_edge() -> None:
+    alpha = torch.zeros(1, 64, 64)
+    alpha[:, :, 32:] = 1
+    green = torch.tensor([0.0, 1.0, 0.0])[:, None, None]
+    lit = spill(torch.full((3, 64, 64), 0.3), alpha, green, 1.0)
+    assert (lit[0] == 0.3).all()
+    assert float(lit[1, 32, 33]) > float(lit[1, 32, 60]) > 0.3
+
+
+def test_prepared_samples_come_back_whole(samples: ProceduralSamples, tmp_path: Path) -> None:
+    prepared = Prepared(samples, tmp_path, lambda rgb, trimap: torch.cat([rgb.mean(1, keepdim=True), trimap], dim=1))
+    made, prior = prepared[1]
+    read, kept = prepared[1]
+    truth = samples[1]
+    for sample in (made, read):
+        assert torch.equal(sample.rgb, truth.rgb)
+        assert torch.equal(sample.trimap, truth.trimap)
+        assert torch.equal(sample.alpha, truth.alpha)
+    assert prior is not None
+    assert kept is not None
+    assert torch.equal(prior, kept)
+    assert torch.equal(prior[:, 1:].float(), trimap_unit(truth.trimap))
+    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+
+
+def test_batches_depend_on_the_step_alone(samples: ProceduralSamples, tmp_path: Path) -> None:
+    prepared = Prepared(samples, tmp_path, None)
+    first = Batches(prepared, seed=1, batch=4, crop=96)
+    again = Batches(prepared, seed=1, batch=4, crop=96)
+    for _ in range(2):
+        first[0]
+    assert torch.equal(first[5].rgb, again[5].rgb)
+    assert not torch.equal(first[5].rgb, first[6].rgb)
+    assert not torch.equal(first[5].rgb, Batches(prepared, seed=2, batch=4, crop=96)[5].rgb)
+    batch = first[5]
+    assert batch.rgb.shape == (4, 3, 96, 96)
+    assert set(batch.trimap.unique().tolist()) <= {0.0, 0.5, 1.0}
+    # The planes were cut at one place and turned alike: what the trimap is sure of, the matte agrees with.
+    assert (batch.alpha[batch.trimap == 1] > 0.98).all()
+    assert (batch.alpha[batch.trimap == 0] < 0.02).all()
+
+
+def test_each_pass_uses_every_sample_once(samples: ProceduralSamples, tmp_path: Path) -> None:
+    batches = Batches(Prepared(samples, tmp_path, None), seed=0, batch=4, crop=96)
+    for start in (0, 3):  # six samples are three steps of two
+        used = [index for step in range(start, start + 3) for index in batches._indices(step)]
+        assert sorted(used) == list(range(6))
+
+
+def test_samples_smaller_than_a_crop_are_filled(samples: ProceduralSamples, tmp_path: Path) -> None:
+    batch = Batches(Prepared(samples, tmp_path, None), seed=0, batch=2, crop=256)[0]
+    assert batch.rgb.shape == (2, 3, 256, 256)
+
+
+def test_second_moments_follow_the_first() -> None:
+    for seed in range(100, 120):
+        sample = draw_sample(seed, SIZE, Backdrops(), pairs=1.0)
+        assert len(sample.rgb) == len(sample.alpha) == len(sample.trimap) == 2
+        change = float((sample.alpha[1].float() - sample.alpha[0].float()).abs().mean())
+        if change > 0:
+            # A moment later, not another subject: a shift of a few pixels changes less than half of the matte.
+            assert change < 0.5 * float(sample.alpha.float().mean()) + 10
+            return
+    raise AssertionError("twenty pairs, and nothing moved")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two foregrounds 300×200 with mattes and one background, as a user keeps them."""
+    skio = pytest.importorskip("skimage.io")
+    rng = np.random.default_rng(0)
+    column = np.clip((np.arange(300) - 100) / 100, 0, 1)
+    for name, colour in (("a", (255, 0, 0)), ("b", (0, 0, 255))):
+        for kind in ("fg", "alpha", "bg"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+        skio.imsave(tmp_path / f"fg/{name}.png", np.broadcast_to(np.uint8(colour), (200, 300, 3)), check_contrast=False)
+        skio.imsave(tmp_path / f"alpha/{name}.png", np.uint8(np.broadcast_to(column * 255, (200, 300)).round()))
+    skio.imsave(tmp_path / "bg/grass.png", np.uint8(rng.integers(100, 110, (64, 80, 3))), check_contrast=False)
+    return tmp_path
+
+
+def test_a_folder_is_composed_over_its_backgrounds(folder: Path) -> None:
+    from videomatte.training.folders import FolderSamples
+
+    samples = FolderSamples(folder, count=5, size=160, seed=0)
+    for index in range(5):
+        sample = samples[index]
+        assert sample.rgb.shape == (1, 3, 160, 160)
+        alpha = sample.alpha[0, 0].float() / 255
+        channel = 0 if index % 2 == 0 else 2
+        background = 105 * (1 - alpha)
+        # The background lies within 100..110 and is enlarged smoothly: five steps, and one of rounding.
+        assert (sample.rgb[0, channel] - (255 * alpha + background)).abs().max() <= 6
+        assert (sample.rgb[0, 1] - background).abs().max() <= 6
+    assert torch.equal(samples[3].rgb, FolderSamples(folder, count=5, size=160, seed=0)[3].rgb)
+
+
+def test_folders_that_cannot_be_learned_from_say_why(folder: Path) -> None:
+    from videomatte.training.folders import FolderSamples
+
+    with pytest.raises(InputError, match="image/ and alpha/"):
+        FolderSamples(folder / "nothing", count=1, size=64, seed=0)
+    (folder / "alpha/b.png").unlink()
+    with pytest.raises(InputError, match=r"first b\.png"):
+        FolderSamples(folder, count=1, size=64, seed=0)
