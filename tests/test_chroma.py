@@ -146,9 +146,9 @@ def test_a_given_colour_is_found_where_auto_would_take_another() -> None:
     rgb = screen(COLOURS["green"])
     rgb[:, 90:] = screen(COLOURS["blue"])[:, 90:]
     blue, green = key_one(rgb, "blue"), key_one(rgb, "#19B333")
-    for trimap, left, right in ((blue, FOREGROUND, BACKGROUND), (green, BACKGROUND, FOREGROUND)):
-        assert (trimap[..., :80] == left).float().mean() > 0.99
-        assert (trimap[..., 100:] == right).float().mean() > 0.99
+    for trimap, above, below in ((blue, FOREGROUND, BACKGROUND), (green, BACKGROUND, FOREGROUND)):
+        assert (trimap[:, :75] == above).all()
+        assert (trimap[:, 105:] == below).all()
 
 
 def test_a_red_screen_needs_its_colour_given() -> None:
