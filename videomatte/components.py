@@ -48,9 +48,8 @@ def label_components(mask: Tensor) -> tuple[Tensor, Tensor]:
         while not torch.equal(root, shorter := root[root]):
             root = shorter
 
-    labels = root[torch.where(mask, runs, 0)]
     _, number = torch.unique(root, return_inverse=True)  # sorted: 0 stays 0, and a root is its piece's first run
-    labels = number[labels]
+    labels = number[torch.where(mask, runs, 0)]
     return labels, torch.bincount(labels.flatten(), minlength=int(number.max()) + 1)
 
 
