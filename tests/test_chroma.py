@@ -147,8 +147,8 @@ def test_a_given_colour_is_found_where_auto_would_take_another() -> None:
     rgb[:, 90:] = screen(COLOURS["blue"])[:, 90:]
     blue, green = key_one(rgb, "blue"), key_one(rgb, "#19B333")
     for trimap, above, below in ((blue, FOREGROUND, BACKGROUND), (green, BACKGROUND, FOREGROUND)):
-        assert (trimap[:, :75] == above).all()
-        assert (trimap[:, 105:] == below).all()
+        assert (trimap[:, :60] == above).all()
+        assert (trimap[:, 120:] == below).all()
 
 
 def test_a_red_screen_needs_its_colour_given() -> None:
