@@ -1,0 +1,113 @@
+"""Pictures moved along a flow. The one caller of kornia's remap.
+
+Note [flow]: a flow is ``[B, 2, H, W]`` float, channel 0 dx to the right and channel 1 dy downwards, in pixels of its
+own size. The flow from ``first`` to ``second`` lives on the pixels of ``first`` and says where each has gone:
+``first(x) ≈ second(x + flow(x))``. Pixel centres lie at whole coordinates, (0, 0) being the top left one.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from kornia.geometry.transform import remap
+from torch import Tensor
+
+from videomatte.errors import ShapeError
+
+__all__ = ["check_flow", "lands_inside", "resize_flow", "warp"]
+
+
+def warp(image: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = "bilinear") -> Tensor:
+    """Fetch every pixel of the result from where the flow says it has gone: ``image(x + flow(x))``.
+
+    With the flow from ``first`` to ``second`` and ``second`` for image, this rebuilds ``first``; to bring a trimap of
+    ``first`` onto ``second`` it takes the flow from ``second`` to ``first``.
+
+    Args:
+        image: ``[B, C, H, W]`` floating point, any range.
+        flow: ``[B, 2, H, W]`` floating point, see Note [flow].
+        mode: how to read between pixels; ``nearest`` for labels.
+
+    Returns:
+        ``[B, C, H, W]``, dtype of ``image``. What lies outside the picture is taken to be as the nearest border pixel;
+        :func:`lands_inside` tells where that happened.
+
+    Raises:
+        ShapeError: the shapes do not fit, or the image is not floating point.
+
+    Convention:
+        As Note [flow]: x right, y down, pixels, centres at whole coordinates (``align_corners=True``; remap's default
+        reads half a pixel off at the borders). Where the flow is whole the pixel is copied, to the bit: a flow of zero
+        returns the image. Between pixels, normalising and rounding in float32 cost at most 1e-3 px at 8K.
+    """
+    check_flow("warp: flow", flow)
+    if image.ndim != 4 or not image.is_floating_point() or image.shape[::2] != flow.shape[::2]:
+        raise ShapeError(
+            f"warp: image must be [B, C, H, W] float with the flow's B, H and W, got {list(image.shape)} "
+            f"{image.dtype} for flow {list(flow.shape)}"
+        )
+    if image.shape[3] != flow.shape[3]:
+        raise ShapeError(f"warp: image and flow must be equally wide, got {list(image.shape)} and {list(flow.shape)}")
+    x, y = _targets(flow)
+    fetched = remap(image, x, y, mode=mode, padding_mode="border", align_corners=True)
+    if mode == "nearest":
+        return fetched
+    # Coordinates come back from [-1, 1] some 1e-5 px off, so that bilinear weights are never exactly 0 and 1.
+    whole = (flow == flow.round()).all(dim=1, keepdim=True)
+    if whole.any():
+        copied = remap(image, x, y, mode="nearest", padding_mode="border", align_corners=True)
+        fetched = torch.where(whole, copied, fetched)
+    return fetched
+
+
+def lands_inside(flow: Tensor) -> Tensor:
+    """Where a flow leads to a place within the picture, border pixels' centres included.
+
+    Args:
+        flow: ``[B, 2, H, W]``, see Note [flow].
+
+    Returns:
+        ``[B, 1, H, W]`` bool.
+    """
+    check_flow("lands_inside: flow", flow)
+    height, width = flow.shape[2:]
+    x, y = _targets(flow)
+    return ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))[:, None]
+
+
+def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
+    """The same motion on a picture of another size: resampled bilinearly, and rescaled to the new pixels.
+
+    Args:
+        flow: ``[B, 2, h, w]``, see Note [flow].
+        height: rows wanted.
+        width: columns wanted.
+
+    Returns:
+        ``[B, 2, height, width]``.
+
+    Convention:
+        The pictures' outer edges coincide (``align_corners=False``), as where a picture is resized; so dx scales with
+        the widths and dy with the heights.
+    """
+    check_flow("resize_flow: flow", flow)
+    if flow.shape[2:] == (height, width):
+        return flow
+    resized = F.interpolate(flow, size=(height, width), mode="bilinear", align_corners=False)
+    resized[:, 0] *= width / flow.shape[3]
+    resized[:, 1] *= height / flow.shape[2]
+    return resized
+
+
+def check_flow(name: str, flow: Tensor) -> None:
+    """Raise ShapeError unless ``flow`` is ``[B, 2, H, W]`` floating point."""
+    if flow.ndim != 4 or flow.shape[1] != 2 or not flow.is_floating_point():
+        raise ShapeError(f"{name} must be [B, 2, H, W] float, got {list(flow.shape)} {flow.dtype}")
+
+
+def _targets(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each pixel is sent: x and y, each ``[B, H, W]``."""
+    height, width = flow.shape[2:]
+    x = torch.arange(width, device=flow.device, dtype=flow.dtype)
+    y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None]
+    return flow[:, 0] + x, flow[:, 1] + y
