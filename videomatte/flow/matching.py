@@ -1,0 +1,148 @@
+"""Matches found by looking rather than by following gradients: what lets fast and small things be caught.
+
+Linearised flow only ever sees a pixel or two about where it stands, and coarse levels, where the large motions become
+small, have lost the small objects. Two searches give it better places to start from:
+
+* on a coarse level every patch is compared with every other, however far;
+* on the levels below, each pixel tries on its neighbours' flows and keeps what fits best (the propagation of
+  PatchMatch, Barnes et al., "PatchMatch: A Randomized Correspondence Algorithm", SIGGRAPH 2009).
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videomatte.flow.warp import lands_inside, warp
+
+__all__ = ["describe_patches", "match_all_pairs", "propagate", "take_better"]
+
+PATCH = 9
+"""Side of the patches compared, in pixels of the coarse level."""
+CONTRAST = 0.02
+"""Contrast, as a fraction of white, below which a patch counts as flat."""
+WINDOW = 5
+"""Side of the window over which a candidate's fit is judged."""
+STRIDE = 2
+"""Every how many pixels a patch of the first picture is looked for."""
+MISFIT_LIMIT = 1.0
+"""Misfit of one pixel from which it counts as no match at all: occlusions must not outvote their surroundings."""
+
+
+def match_all_pairs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """The best match of every pixel of a small picture anywhere in another.
+
+    Zero-mean normalised cross-correlation of patches, which no change of gain or offset alters, as one matrix product
+    (the all-pairs volume of Teed and Deng, "RAFT", ECCV 2020, with patches for features).
+
+    Args:
+        first: ``[B, 1, h, w]`` float in 0..1; memory and time grow with (h * w) squared: some 60 pixels a side.
+        second: ``[B, 1, h, w]``.
+
+    Returns:
+        The flow from first to second in whole pixels, ``[B, 2, h, w]``, and ``[B, 1, h, w]`` bool: whether the match's
+        own best match leads back to nearby. Every second pixel is asked; the others are told what its neighbour was.
+    """
+    batch, _, height, width = first.shape
+    rows, columns = torch.meshgrid(
+        torch.arange(height, device=first.device), torch.arange(width, device=first.device), indexing="ij"
+    )
+    places = torch.stack([columns, rows])
+    asked = places[:, ::STRIDE, ::STRIDE]
+    (asked_patches, _), (patches, _) = describe_patches(first, STRIDE), describe_patches(second)
+    similarity = asked_patches.transpose(1, 2) @ patches
+    there, back = similarity.argmax(dim=2), similarity.argmax(dim=1)
+    matches = places.flatten(1)[:, there]
+    returned = asked.flatten(1)[:, back.gather(1, there)]
+    start = asked.flatten(1)[:, None]
+    mutual = (returned - start).square().sum(dim=0) <= 2 * STRIDE**2
+    shape = (batch, -1, *asked.shape[1:])
+    flow = (matches - start).transpose(0, 1).reshape(shape).to(first.dtype)
+    return _spread(flow, height, width), _spread(mutual.view(shape), height, width)
+
+
+def propagate(first: Tensor, second: Tensor, flow: Tensor, reaches: Iterable[int]) -> Tensor:
+    """Let every pixel take over the flow of a neighbour where that fits better.
+
+    Args:
+        first: features ``[B, C, H, W]``.
+        second: features ``[B, C, H, W]``.
+        flow: ``[B, 2, H, W]`` from first to second.
+        reaches: distances of the neighbours asked, in pixels; for each, those to the left, right, above and below.
+
+    Returns:
+        ``[B, 2, H, W]``: flows of ``flow``, rearranged.
+    """
+    for reach in reaches:
+        flow = take_better(first, second, flow, _neighbours(flow, reach))
+    return flow
+
+
+def take_better(first: Tensor, second: Tensor, flow: Tensor, candidates: Iterable[Tensor]) -> Tensor:
+    """Replace the flow, pixel by pixel, by the candidate that explains a small window best.
+
+    Args:
+        first: features ``[B, C, H, W]``.
+        second: features ``[B, C, H, W]``.
+        flow: ``[B, 2, H, W]`` from first to second; kept where nothing is strictly better.
+        candidates: more such flows.
+
+    Returns:
+        ``[B, 2, H, W]``.
+    """
+    best = _misfit(first, second, flow)
+    for candidate in candidates:
+        misfit = _misfit(first, second, candidate)
+        flow = torch.where(misfit < best, candidate, flow)
+        best = torch.minimum(misfit, best)
+    return flow
+
+
+def describe_patches(image: Tensor, stride: int = 1) -> tuple[Tensor, Tensor]:
+    """Patches about every stride-th pixel as unit vectors, whose products are correlations.
+
+    Args:
+        image: ``[B, 1, h, w]`` float in 0..1.
+        stride: of the pixels described.
+
+    Returns:
+        ``[B, PATCH², N]`` of zero mean and length at most 1, and the lengths squared, ``[B, N]``: near 1 on texture,
+        near 0 where there is nothing but noise on a flat wall.
+    """
+    padded = F.pad(image, (PATCH // 2,) * 4, mode="replicate")
+    patches = F.unfold(padded, PATCH, stride=stride)
+    patches = patches - patches.mean(dim=1, keepdim=True)
+    energy = patches.square().sum(dim=1, keepdim=True)
+    floor = energy + PATCH**2 * CONTRAST**2
+    return patches * floor.rsqrt(), (energy / floor)[:, 0]
+
+
+def _misfit(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+    """How badly a flow explains the window about each pixel, ``[B, 1, H, W]``."""
+    misfit = (warp(second, flow) - first).abs_().sum(dim=1, keepdim=True).clamp_(max=MISFIT_LIMIT)
+    misfit.masked_fill_(~lands_inside(flow), MISFIT_LIMIT)
+    # The window's sum by slices takes a tenth of the time of pooling.
+    height, width = flow.shape[2:]
+    padded = F.pad(misfit, (WINDOW // 2,) * 4, mode="replicate")
+    rows = torch.zeros_like(padded[:, :, :, :width])
+    for at in range(WINDOW):
+        rows += padded[:, :, :, at : at + width]
+    total = torch.zeros_like(misfit)
+    for at in range(WINDOW):
+        total += rows[:, :, at : at + height]
+    return total
+
+
+def _neighbours(flow: Tensor, reach: int) -> list[Tensor]:
+    """The flow as seen ``reach`` pixels to the left, right, above and below, borders repeated."""
+    height, width = flow.shape[2:]
+    padded = F.pad(flow, (reach,) * 4, mode="replicate")
+    starts = ((0, reach), (2 * reach, reach), (reach, 0), (reach, 2 * reach))
+    return [padded[:, :, y : y + height, x : x + width] for x, y in starts]
+
+
+def _spread(sparse: Tensor, height: int, width: int) -> Tensor:
+    """What was found at every STRIDE-th pixel, repeated over the pixels between."""
+    full = sparse.repeat_interleave(STRIDE, dim=2).repeat_interleave(STRIDE, dim=3)
+    return full[:, :, :height, :width]
