@@ -153,9 +153,10 @@ def _fill(style: HairStyle, guide: Tensor, rng: Rng) -> Strands:
     phase = phase + torch.from_numpy(rng.normal(0, 0.35, (n, 1))).float()
     angle = 6.2832 * style.turns * along[..., 0] + phase
     helix = torch.stack([angle.cos(), 0.4 * angle.sin(), angle.sin()], -1) * style.curl * along.clamp(max=0.3) / 0.3
-    # Frizz: a smooth random walk of each strand's own, from six knots; flyaways wander much further.
-    knots = torch.from_numpy(rng.normal(0, 1, (n, 3, 7))).float()
-    wander = F.interpolate(knots, size=steps, mode="linear", align_corners=True).transpose(1, 2)
+    # Frizz: a smooth wandering of each strand's own, bells about eight knots; flyaways wander much further.
+    knots = torch.from_numpy(rng.normal(0, 1, (n, 3, 8))).float()
+    bells = torch.exp(-((torch.linspace(0, 7, steps) - torch.arange(8.0)[:, None]) ** 2) / (2 * 0.6**2))
+    wander = (knots @ bells).transpose(1, 2)
     wander = (wander - wander[:, :1]) * along.sqrt() * style.frizz * torch.where(loose, 4.0, 1.0)
     lift = torch.from_numpy(rng.normal(0, 0.05, (n, 1, 3))).float() * along**1.5 * loose
     points = guide[owner] + spread * torch.where(loose, 1 + 0.6 * along, gather) + helix + wander + lift

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.scenes.motion import Pose, Similarity, Sway
-from videomatte.scenes.noise import smoothstep
+from videomatte.scenes.noise import between, resize, smoothstep
 from videomatte.scenes.subjects import Layer
 
 __all__ = ["backdrop_flow", "expose_backdrop", "expose_layers", "fill", "instants", "layer_flow", "layer_travel"]
@@ -33,13 +33,16 @@ def instants(distance: float, shutter: float, least: int) -> list[tuple[float, f
         least: samples taken when nothing moves.
 
     Returns:
-        Times in frames about the frame's own, evenly spread, and offsets in pixels within +-0.5, from the plastic
-        number's sequence (Roberts, "The unreasonable effectiveness of quasirandom sequences", 2018).
+        Times in frames about the frame's own, evenly spread, and offsets over a pixel, from the plastic number's
+        sequence (Roberts, "The unreasonable effectiveness of quasirandom sequences", 2018).
     """
     count = min(MOST_SAMPLES, max(least, math.ceil(distance / PIXELS_PER_SAMPLE)))
     times = [shutter * ((k + 0.5) / count - 0.5) for k in range(count)]
-    offsets = [((0.5 + 0.7548777 * k) % 1 - 0.5, (0.5 + 0.5698403 * k) % 1 - 0.5) for k in range(count)]
-    return [(t, x, y) for t, (x, y) in zip(times, offsets, strict=True)]
+    # Offsets that are 0 on average: otherwise the picture would jump by a part of a pixel with the number of samples.
+    x = [(0.7548777 * k) % 1 for k in range(count)]
+    y = [(0.5698403 * k) % 1 for k in range(count)]
+    middle_x, middle_y = sum(x) / count, sum(y) / count
+    return [(times[k], x[k] - middle_x, y[k] - middle_y) for k in range(count)]
 
 
 def lattice(height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -52,7 +55,10 @@ def lattice(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 def _spread(nodes: list[Tensor], height: int, width: int) -> Tensor:
     """Values at a lattice's nodes, at every pixel: ``[C, height, width]``."""
-    return F.interpolate(torch.stack(nodes)[None], size=(height, width), mode="bilinear", align_corners=True)[0]
+    values = torch.stack(nodes)
+    rows, columns = values.shape[1:]
+    # The lattice's outermost nodes lie on the outermost pixels' centres.
+    return between(values, torch.linspace(0, rows - 1, height), torch.linspace(0, columns - 1, width))
 
 
 def _look_up(picture: Tensor, x: Tensor, y: Tensor, height: int, width: int, padding: str) -> Tensor:
@@ -206,7 +212,7 @@ def fill(premultiplied: Tensor, alpha: Tensor, least: float = 1 / 1024) -> Tenso
     colour = levels[-1][:3] / levels[-1][3:].clamp(min=1e-6)
     for level in reversed(levels[:-1]):
         weight = level[3:]
-        enlarged = F.interpolate(colour[None], size=level.shape[1:], mode="bilinear", align_corners=False)[0]
+        enlarged = resize(colour, level.shape[1], level.shape[2])
         share = smoothstep(0.0, least, weight)
         colour = torch.lerp(enlarged, level[:3] / weight.clamp(min=1e-9), share)
     return colour.clamp(0, 1)

@@ -140,9 +140,9 @@ class Pose:
             u=centre[0],
             v=centre[1],
             size=size,
-            move_u=Wander.draw(rng, 0.10 * move, 0.1, 0.8),
-            move_v=Wander.draw(rng, 0.03 * move, 0.2, 1.0),
-            lean=Wander.draw(rng, 0.07 * move, 0.1, 0.7),
+            move_u=Wander.draw(rng, 0.15 * move, 0.15, 1.0),
+            move_v=Wander.draw(rng, 0.04 * move, 0.3, 1.5),
+            lean=Wander.draw(rng, 0.10 * move, 0.15, 1.0),
             grow=Wander.draw(rng, 0.05 * move, 0.1, 0.4),
             camera=camera,
         )
@@ -178,10 +178,10 @@ class Sway:
     def draw(cls, rng: Rng, move: float) -> "Sway":
         """Movements of the given strength; 0 is a statue."""
         return cls(
-            yaw=Wander.draw(rng, 0.030 * move, 0.15, 0.8),
-            nod=Wander.draw(rng, 0.016 * move, 0.2, 1.0),
+            yaw=Wander.draw(rng, 0.036 * move, 0.2, 1.2),
+            nod=Wander.draw(rng, 0.018 * move, 0.3, 1.5),
             breath=Wander.draw(rng, 0.004 * move, 0.2, 0.35, terms=1),
-            drift=Wander.draw(rng, 0.045 * move, 0.3, 1.3),
+            drift=Wander.draw(rng, 0.050 * move, 0.4, 1.8),
             ripple=(float(rng.uniform(2.5, 6.0)), *(float(p) for p in rng.uniform(0, 2 * np.pi, 3))),
         )
 

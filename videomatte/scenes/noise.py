@@ -13,11 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
+    "bearing",
+    "between",
     "blur",
     "fractal",
     "fractal_like",
     "lookup",
     "luma",
+    "power",
     "resize",
     "smoothstep",
     "stream",
@@ -111,14 +114,49 @@ def smoothstep(low: float, high: float, x: Tensor) -> Tensor:
     return t * t * (3 - 2 * t)
 
 
+def power(x: Tensor, exponent: float) -> Tensor:
+    """``x ** exponent`` of what is not negative.
+
+    torch's own rounds otherwise at the ends of each thread's share of the work; exp and log do not. So does atan2, for
+    which :func:`bearing` stands.
+    """
+    return (x.clamp(min=0).log() * exponent).exp()
+
+
+def bearing(y: Tensor, x: Tensor) -> Tensor:
+    """The angle of ``(x, y)`` in (-pi, pi], as atan2."""
+    angle = (y / torch.where(x == 0, 1e-20, x)).atan()
+    return angle + torch.where(x < 0, torch.where(y < 0, -torch.pi, torch.pi), 0.0)
+
+
 def luma(rgb: Tensor) -> Tensor:
     """BT.709 luma ``[1, H, W]`` of ``[3, H, W]``, elementwise."""
     return LUMA[0] * rgb[0:1] + LUMA[1] * rgb[1:2] + LUMA[2] * rgb[2:3]
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
-    """Bilinear resize of ``[C, H, W]``; pixel areas correspond (centres at half-integers), borders are held."""
-    return F.interpolate(image[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+    """Bilinear resize of ``[C, H, W]``; pixel areas correspond (centres at half-integers), borders are held.
+
+    torch's own chooses its arithmetic by the number of threads, which changes last digits; this one does not.
+    """
+    rows = (torch.arange(height) + 0.5) * (image.shape[1] / height) - 0.5
+    columns = (torch.arange(width) + 0.5) * (image.shape[2] / width) - 0.5
+    return between(image, rows, columns)
+
+
+def between(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Bilinear values of ``[C, H, W]`` on a grid of fractional rows ``[h]`` and columns ``[w]``: ``[C, h, w]``.
+
+    Convention: 0 is the centre of the first pixel; places outside are those of the border.
+    """
+    for dim, asked in ((1, rows), (2, columns)):
+        last = image.shape[dim] - 1
+        places = asked.clamp(0, last)
+        low = places.floor().long()
+        share = places - low
+        share = share[:, None] if dim == 1 else share
+        image = torch.lerp(image.index_select(dim, low), image.index_select(dim, (low + 1).clamp(max=last)), share)
+    return image
 
 
 def blur(image: Tensor, sigma: float) -> Tensor:
@@ -134,8 +172,11 @@ def blur(image: Tensor, sigma: float) -> Tensor:
     height, width = image.shape[-2:]
     factor = int(sigma / 2)
     if factor > 1:
-        small = F.interpolate(image[None], size=(-(-height // factor), -(-width // factor)), mode="area")[0]
-        return resize(blur(small, sigma / factor), height, width)
+        padded = F.pad(image[None], (0, -width % factor, 0, -height % factor), mode="replicate")
+        # Averaging and enlarging blur too, by a quarter of the factor's square between them.
+        rest = (sigma * sigma / factor**2 - 0.25) ** 0.5
+        small = blur(F.avg_pool2d(padded, factor)[0], rest)
+        return resize(small, padded.shape[2], padded.shape[3])[:, :height, :width]
     variance = sigma * sigma / 3
     radius = int(((12 * variance + 1) ** 0.5 - 1) / 2)
     inner = 2 * radius + 1

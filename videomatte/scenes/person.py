@@ -3,12 +3,12 @@
 Lengths are in frame heights about the middle of the head; u right, v down, w toward the camera.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from videomatte.scenes.noise import Rng, fractal_like, smoothstep
+from videomatte.scenes.noise import Rng, bearing, fractal, fractal_like, resize, smoothstep
 from videomatte.scenes.surface import Ellipsoid, Light, Surface, coordinates, raise_surface, shade
 from videomatte.scenes.textures import CLOTHS, Material
 
@@ -58,7 +58,7 @@ def draw_person(rng: Rng) -> Person:
     t = turn
     face = [
         Ellipsoid(0.4 * t, 0.02, 0.022, 0.104 * wide, 0.125, 0.112),
-        Ellipsoid(0.6 * t, 0.085, 0.035, 0.087 * wide * jaw, 0.080, 0.085),
+        Ellipsoid(0.6 * t, 0.080, 0.035, 0.093 * wide * jaw, 0.084, 0.085),
         Ellipsoid(0.9 * t, 0.138, 0.078, 0.028 * jaw, 0.022, 0.026),
         Ellipsoid(0.8 * t - 0.052, 0.052, 0.078, 0.036, 0.034, 0.032),
         Ellipsoid(0.8 * t + 0.052, 0.052, 0.078, 0.036, 0.034, 0.032),
@@ -91,7 +91,9 @@ def draw_person(rng: Rng) -> Person:
         Ellipsoid(-x - 0.075, 0.97, 0.02, 0.056 * bulk, 0.26, 0.065, blend=0.03, paint=CLOTH),
         Ellipsoid(x + 0.075, 0.97, 0.02, 0.056 * bulk, 0.26, 0.065, blend=0.03, paint=CLOTH),
     ]
-    keep_out = Ellipsoid(0.6 * t, 0.045, 0.15, 0.088 * wide, 0.135, 0.13)
+    # A fringe may fall to the brows; without one hair parts above the forehead.
+    open_ = float(rng.choice([0.135, 0.175, 0.185]))
+    keep_out = Ellipsoid(0.6 * t, 0.045, 0.15, 0.094 * wide, open_, 0.13)
     rests = [head, face[0], body[0], body[3], body[4], body[5], keep_out]
     tone = SKINS[rng.integers(len(SKINS))]
     cloth = CLOTHS[rng.integers(len(CLOTHS))](rng)
@@ -115,7 +117,8 @@ def paint_person(
         ``[4, H, W]`` premultiplied display-encoded RGB and alpha on the canvas ``BOUNDS``, and the surface under it.
     """
     u, v = coordinates(BOUNDS, scale)
-    surface = raise_surface(person.parts, BOUNDS, scale)
+    skull = replace(person.head, ru=1.09 * person.head.ru, rv=1.07 * person.head.rv, rw=1.07 * person.head.rw)
+    surface = raise_surface([skull, *person.parts[1:]] if hat else person.parts, BOUNDS, scale)
     rough = fractal_like(rng, u, feature=0.05 * scale, exponent=1.3)
     tone = torch.tensor(person.tone)[:, None, None]
     skin, skin_gloss = tone * (1 + 0.025 * rough), 1 + 0.35 * rough
@@ -136,13 +139,16 @@ def paint_person(
     # The neckline is cut by a curve, not by where the solids meet.
     cut = neck * (paint[SKIN] + paint[CLOTH])
     shares = torch.stack([paint[SKIN] + paint[CLOTH] - cut, paint[SCALP], cut])
-    # The fringe of the scalp is thin: skin shows at the temples and the hairline.
-    fringe = smoothstep(-0.05, -0.085, v + 0.35 * u.square() / 0.12 - 0.01 * rough)
+    # The fringe of the scalp is thin: skin shows at the temples and the hairline. A cap ends in a turned-up band.
+    brow = v + 0.35 * u.square() / 0.12 - 0.01 * rough
+    band = smoothstep(-0.098, -0.092, v + 0.8 * u.square()) * (shares[1] if hat else 0)
+    fringe = smoothstep(-0.05, -0.0525, v + 0.8 * u.square()) if hat else smoothstep(-0.05, -0.085, brow)
     low = smoothstep(0.0, 0.08, surface.depth)
     shares = torch.stack([shares[0] + shares[1] * low * (1 - fringe), shares[1] * (1 - low * (1 - fringe)), shares[2]])
     albedo = shares[0] * skin + shares[1] * scalp + shares[2] * cloth
     gloss = (0.10 * shares[0] + 0.02) * skin_gloss.clamp(min=0)
-    relief = shares[2] * bump + shares[0] * 0.00012 * rough
+    albedo = albedo * (1 - 0.18 * band)
+    relief = shares[2] * bump + shares[0] * 0.00012 * rough + 0.006 * band
     picture = shade(albedo, surface, light, gloss=gloss[None], soft=0.35, bump=relief)
     picture[window] = _eyes(person, picture[window], u[rows, columns], v[rows, columns], scale, light, rng)
     alpha = smoothstep(-0.75 / scale, 0.75 / scale, surface.distance)[None]
@@ -198,11 +204,13 @@ def _clothes(
     """Colour, relief in frame heights, and where cloth begins below the neck."""
     # Cloth wraps round the body: the pattern is laid out along the surface, so it crowds toward the outline.
     around = u + 0.35 * surface.normal[0] * surface.depth.clamp(min=0)
-    folds = fractal_like(rng, u, feature=0.16 * scale, exponent=2.9)
+    # Folds run down more than across: noise of half the height, stretched.
+    flat = fractal(rng, u.shape[0] * 2 // 5, u.shape[1], feature=0.11 * scale, exponent=2.7)
+    folds = resize(flat[None], *u.shape)[0]
     size = person.pattern
     colour = person.cloth(size * (around + 0.006 * folds), size * (v + 0.006 * folds - 0.2 * surface.depth))
     pull = torch.sin(60 * (v + 0.35 * u.abs()) + 3 * folds) * smoothstep(0.35, 0.8, v) * smoothstep(0.10, 0.3, u.abs())
-    bump = 0.006 * folds + 0.0018 * pull
+    bump = 0.0042 * folds + 0.0022 * pull
     drop, width = float(rng.uniform(0.30, 0.40)), float(rng.uniform(0.07, 0.13))
     if rng.random() < 0.4:
         line = drop + 0.06 - 1.1 * u.abs()
@@ -231,7 +239,7 @@ def _eyes(person: Person, picture: Tensor, u: Tensor, v: Tensor, scale: float, l
         inside = (x.abs() < 1).float()
         open_ = smoothstep(-soft, soft, y - upper) * smoothstep(-soft, soft, lower - y) * inside
         radius = torch.sqrt((u - cu - gaze).square() + (v - cv + 0.001).square())
-        angle = torch.atan2(v - cv, u - cu - gaze)
+        angle = bearing(v - cv, u - cu - gaze)
         fibres = 1 + 0.16 * torch.sin(23 * angle) * torch.sin(9 * angle + 2)
         ring = 0.0098 * size
         eye = torch.tensor([0.86, 0.83, 0.81])[:, None, None] * (1 - 0.28 * x.square()).clamp(min=0)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomatte.scenes.noise import Rng, blur, fractal, fractal_like, smoothstep, uniform_colour
+from videomatte.scenes.noise import Rng, bearing, blur, fractal, fractal_like, power, smoothstep, uniform_colour
 from videomatte.scenes.textures import FLOORS, WALLS, grass
 
 __all__ = ["PLACES", "paint_place"]
@@ -22,7 +22,7 @@ def paint_place(height: int, width: int, scale: float, rng: Rng) -> Tensor:
     gamma = float(rng.uniform(0.85, 1.25))
     u, v = _grid(height, width, scale)
     vignette = 1 - float(rng.uniform(0, 0.35)) * smoothstep(0.4, 1.3, (u.square() + v.square()).sqrt())
-    return ((picture.clamp(0, 1) ** gamma) * grade * vignette).clamp(0, 1)
+    return (power(picture.clamp(0, 1), gamma) * grade * vignette).clamp(0, 1)
 
 
 def _grid(height: int, width: int, scale: float) -> tuple[Tensor, Tensor]:
@@ -36,7 +36,7 @@ def _sky(u: Tensor, v: Tensor, horizon: float, scale: float, rng: Rng) -> Tensor
     zenith = uniform_colour(rng, (0.20, 0.35, 0.55), (0.45, 0.62, 0.90))
     low = uniform_colour(rng, (0.70, 0.68, 0.65), (0.98, 0.92, 0.90))
     up = ((horizon - v) / 0.9).clamp(0, 1)
-    picture = torch.lerp(low, zenith, up**0.7)
+    picture = torch.lerp(low, zenith, power(up, 0.7))
     clouds = fractal_like(rng, u, feature=0.5 * scale, exponent=1.9)
     cover = smoothstep(float(rng.uniform(-0.5, 0.8)), 1.8, clouds) * smoothstep(0.0, 0.25, up)
     lit = 0.88 + 0.1 * (clouds - torch.roll(clouds, -max(1, int(0.02 * scale)), 0)).clamp(-1, 1)
@@ -215,8 +215,8 @@ def _sofa(picture: Tensor, u: Tensor, v: Tensor, rng: Rng) -> Tensor:
         (0.37, 0.0, 0.05, 0.12),
     ):
         x, y = ((u - du) / hu).abs(), ((v - dv) / hv)
-        round_ = (x**6 + y.abs() ** 6) ** (1 / 6)
-        body = colour * (1.1 - 0.35 * y - 0.25 * x**4)
+        round_ = power(power(x, 6) + power(y.abs(), 6), 1 / 6)
+        body = colour * (1.1 - 0.35 * y - 0.25 * x.square().square())
         picture = torch.lerp(picture, body.clamp(0, 1), smoothstep(1.02, 0.98, round_))
     return picture
 
@@ -259,9 +259,11 @@ def _night(height: int, width: int, scale: float, rng: Rng) -> Tensor:
         radius = (du.square() + dv.square()).sqrt() / float(size)
         if blades:
             step = 6.2832 / blades
-            angle = torch.remainder(torch.atan2(dv, du), step) - step / 2
+            angle = torch.remainder(bearing(dv, du), step) - step / 2
             radius = radius * angle.cos() / np.cos(step / 2) * 0.93
-        disc = smoothstep(1.0 + 1 / (size * scale), 1.0 - 1 / (size * scale), radius) * (0.75 + 0.3 * radius**4)
+        disc = smoothstep(1.0 + 1 / (size * scale), 1.0 - 1 / (size * scale), radius) * (
+            0.75 + 0.3 * radius.square().square()
+        )
         hue = rng.choice(
             np.array([[1.0, 0.75, 0.4], [1.0, 0.9, 0.75], [1.0, 0.3, 0.2], [0.4, 0.8, 1.0], [0.5, 1.0, 0.5]]),
             p=[0.4, 0.25, 0.15, 0.12, 0.08],

@@ -195,9 +195,14 @@ class _Scene:
 
     def _subject(self, index: int) -> tuple[Tensor, Tensor]:
         s = self.settings
-        opens, closes = self._seconds(index - s.shutter / 2), self._seconds(index + s.shutter / 2)
+        middle, half = self._seconds(index), self._seconds(s.shutter / 2)
+        # There and back within the exposure is travel too: the two halves are taken by themselves.
         travel = max(
-            layer_travel(layer, self.pose, self.sway, opens, closes, s.height, s.width) for layer in self.layers
+            sum(
+                layer_travel(layer, self.pose, self.sway, middle, middle + side * half, s.height, s.width)
+                for side in (-1, 1)
+            )
+            for layer in self.layers
         )
         moments = [(self._seconds(index + t), x, y) for t, x, y in instants(travel, s.shutter, least=4)]
         return expose_layers(self.layers, self.pose, self.sway, moments, s.height, s.width)

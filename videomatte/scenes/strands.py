@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.scenes.noise import Rng, blur
+from videomatte.scenes.noise import Rng, blur, power
 from videomatte.scenes.surface import Light, Surface, decode, encode
 
 __all__ = ["Strands", "draw_strands"]
@@ -105,8 +105,8 @@ def _shade(strands: Strands, light: Light, rng: Rng, sheen: float) -> Tensor:
     along_key = (tangent * key).sum(-1)
     along_half = (tangent * half).sum(-1) + 0.08 * tone
     across = (1 - along_key.square()).clamp(min=0).sqrt()
-    first = (1 - (along_half + 0.10).square()).clamp(min=0) ** 40
-    second = (1 - (along_half - 0.16).square()).clamp(min=0) ** 12
+    first = power(1 - (along_half + 0.10).square(), 40)
+    second = power(1 - (along_half - 0.16).square(), 12)
     shade = (1 + 0.16 * tone) * (0.65 + 0.45 * torch.linspace(0, 1, knots))
     base = decode(strands.colour)[:, None] * shade[..., None]
     key_colour, ambient = light.key.reshape(3), light.ambient.reshape(3)

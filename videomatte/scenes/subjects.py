@@ -81,7 +81,7 @@ def _person(kind: SubjectKind, scale: float, light: Light, gesture: float, rng: 
     if gesture > 0:
         side = 1 if rng.random() < 0.5 else -1
         arm, bounds = paint_arm(person, side, scale, light, rng)
-        wave = Wander.draw(rng, 0.30 * gesture, 0.3, 2.0)
+        wave = Wander.draw(rng, 0.45 * gesture, 0.5, 2.5)
         layers.append(Layer(arm, bounds, 0.0, (side * ELBOW[0], ELBOW[1]), wave))
     return layers
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.scenes.noise import blur, resize, smoothstep
+from videomatte.scenes.noise import blur, power, resize, smoothstep
 
 __all__ = ["Ellipsoid", "Light", "Surface", "coordinates", "raise_surface", "shade"]
 
@@ -213,18 +213,18 @@ def shade(
     grazing = (1 - normal[2:3]).clamp(0, 1)
     linear = decode(albedo)
     lit = linear * (light.key * diffuse * surface.occlusion + light.ambient * sky * surface.occlusion)
-    lit = lit + light.key * gloss * (0.35 * mirror**14 + 0.4 * mirror**60)
+    lit = lit + light.key * gloss * (0.35 * power(mirror, 14) + 0.4 * power(mirror, 60))
     lit = lit + light.rim * (0.15 + linear) * grazing**3 * (0.6 - 0.4 * normal[1:2])
     return encode(lit)
 
 
 def decode(display: Tensor) -> Tensor:
     """Display-encoded to linear light, by a plain power of 2.2: pictures are made here, not measured."""
-    return display.clamp(min=0) ** 2.2
+    return power(display, 2.2)
 
 
 def encode(linear: Tensor) -> Tensor:
     """Linear light to display-encoded, with a soft shoulder above 0.7 in place of clipping."""
     over = (linear - 0.7).clamp(min=0)
     rolled = torch.where(linear > 0.7, 0.7 + 0.3 * (1 - torch.exp(-over / 0.3)), linear.clamp(min=0))
-    return rolled ** (1 / 2.2)
+    return power(rolled, 1 / 2.2)

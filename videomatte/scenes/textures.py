@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomatte.scenes.noise import Rng, lookup, smoothstep, tile_noise, uniform_colour
+from videomatte.scenes.noise import Rng, bearing, lookup, smoothstep, tile_noise, uniform_colour
 
 __all__ = ["CLOTHS", "FLOORS", "WALLS", "Material"]
 
@@ -99,7 +99,7 @@ def wallpaper(rng: Rng) -> Material:
             return smoothstep(-0.1, 0.1, torch.sin(3.1416 * (x + y)) * torch.sin(3.1416 * (x - y)))
         shift = 0.5 * (y.floor() % 2)
         x, y = (x + shift) - (x + shift).floor() - 0.5, y - y.floor() - 0.5
-        radius, angle = torch.sqrt(x * x + y * y), torch.atan2(y, x)
+        radius, angle = torch.sqrt(x * x + y * y), bearing(y, x)
         return smoothstep(0.02, -0.02, radius - 0.25 - 0.1 * torch.cos(5 * angle))
 
     def colour(u: Tensor, v: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ def dots(rng: Rng) -> Material:
         x, y = u * size, v * size
         x = x + 0.5 * (y.floor() % 2)
         x, y = x - x.floor() - 0.5, y - y.floor() - 0.5
-        radius = torch.sqrt(x * x + y * y) / (1 + 0.3 * torch.cos(petals * torch.atan2(y, x)))
+        radius = torch.sqrt(x * x + y * y) / (1 + 0.3 * torch.cos(petals * bearing(y, x)))
         return torch.lerp(dyes[0], dyes[1], smoothstep(0.27, 0.23, radius)) * weave(u, v)
 
     return lambda u, v: colour(u, v).clamp(0, 1)

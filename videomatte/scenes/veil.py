@@ -1,9 +1,11 @@
 """Things one sees through: a veil of tulle with folds, hem and lace, and smoke."""
 
+import math
+
 import torch
 from torch import Tensor
 
-from videomatte.scenes.noise import Rng, fractal_like, lookup, smoothstep, tile_noise, uniform_colour
+from videomatte.scenes.noise import Rng, bearing, fractal_like, lookup, smoothstep, tile_noise, uniform_colour
 from videomatte.scenes.surface import Light, coordinates, decode, encode
 
 __all__ = ["VEIL_BOUNDS", "paint_smoke", "paint_veil"]
@@ -45,12 +47,12 @@ def paint_veil(scale: float, light: Light, rng: Rng) -> Tensor:
     aslant = 1 / (1 - 0.85 * around.square()).clamp(min=0.2).sqrt()
     layers = aslant * (1 + 1.3 * slope.square()) * (1 + 0.12 * fine)
     opacity = float(rng.uniform(0.18, 0.45))
-    alpha = 1 - (1 - opacity) ** layers
+    alpha = 1 - torch.exp(math.log(1 - opacity) * layers)
     motif = float(rng.uniform(14, 26))
     x, y = motif * around * 0.4, motif * v
     x = x + 0.5 * (y.floor() % 2)
     x, y = x - x.floor() - 0.5, y - y.floor() - 0.5
-    radius, angle = (x * x + y * y).sqrt(), torch.atan2(y, x)
+    radius, angle = (x * x + y * y).sqrt(), bearing(y, x)
     flower = smoothstep(0.05, -0.05, (radius - 0.30 - 0.10 * torch.cos(6 * angle)).abs() - 0.035)
     lace = flower * smoothstep(float(rng.uniform(0.02, 0.35)), 0.0, hem_line)
     thread = smoothstep(0.006, 0.003, edge) * smoothstep(0.0, 0.001, edge)
