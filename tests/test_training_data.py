@@ -12,6 +12,7 @@ from videomatte.training.backdrops import Backdrops, screen
 from videomatte.training.damage import spill
 from videomatte.training.data import Batches, Prepared, ProceduralSamples, trimap_unit
 from videomatte.training.samples import draw_sample, random_trimap
+from videomatte.training.weaken import weaken
 from videomatte.trimaps.morphology import OPAQUE, TRANSPARENT
 
 SIZE = 224
@@ -160,3 +161,20 @@ def test_folders_that_cannot_be_learned_from_say_why(folder: Path) -> None:
     (folder / "alpha/b.png").unlink()
     with pytest.raises(InputError, match=r"first b\.png"):
         FolderSamples(folder, count=1, size=64, seed=0)
+
+
+def test_a_weakened_prior_keeps_what_is_known() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rgb, prior = torch.rand(1, 3, 64, 64, generator=generator), torch.rand(1, 7, 64, 64, generator=generator)
+    trimap = torch.full((1, 1, 64, 64), 0.5)
+    trimap[..., :20], trimap[..., 44:] = 0, 1
+    prior[:, :1] = torch.where(trimap == 0.5, prior[:, :1], trimap)
+    changed = 0
+    for seed in range(40):
+        worse = weaken(stream(seed), rgb, trimap, prior)
+        assert torch.equal(worse[:, 1:], prior[:, 1:])  # the colours
+        assert torch.equal(worse[:, :1][trimap != 0.5], trimap[trimap != 0.5])
+        assert 0 <= float(worse.min())
+        assert float(worse.max()) <= 1
+        changed += not torch.equal(worse, prior)
+    assert 10 <= changed <= 30  # every other one

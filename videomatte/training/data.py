@@ -24,10 +24,14 @@ from videomatte.training.backdrops import Backdrops
 from videomatte.training.samples import Sample, draw_sample
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN
 
-__all__ = ["Batch", "Batches", "Prepared", "Prior", "ProceduralSamples", "Samples"]
+__all__ = ["Batch", "Batches", "Prepared", "Prior", "ProceduralSamples", "Samples", "Weaken"]
 
 Prior = Callable[[Tensor, Tensor], Tensor]
 """Float rgb ``[T, 3, H, W]`` and trimap ``[T, 1, H, W]`` to what the network is told besides, ``[T, C, H, W]``."""
+
+
+Weaken = Callable[[Rng, Tensor, Tensor, Tensor], Tensor]
+"""A random generator, float rgb, trimap and prior of a crop to another prior of its shape."""
 
 
 class Samples(Protocol):
@@ -134,23 +138,19 @@ class Batches(Dataset[Batch]):
         seed: of the order and of the crops.
         batch: crops a batch, even.
         crop: side of a crop in pixels.
+        weaken: makes the prior of a crop, or of both of a pair, worse; None leaves all as they are.
     """
 
-    def __init__(self, prepared: Prepared, *, seed: int, batch: int, crop: int) -> None:
-        self.prepared, self.seed, self.batch, self.crop = prepared, seed, batch, crop
+    def __init__(self, prepared: Prepared, *, seed: int, batch: int, crop: int, weaken: Weaken | None = None) -> None:
+        self.prepared, self.seed, self.batch, self.crop, self.weaken = prepared, seed, batch, crop, weaken
 
     def __getitem__(self, step: int) -> Batch:
         """Batch number ``step``."""
         rng = stream(self.seed, "crops", step)
-        parts = [self._crops(rng, index) for index in self._indices(step)]
-        priors = [prior for *_, prior, _ in parts if prior is not None]
-        return Batch(
-            torch.cat([rgb for rgb, *_ in parts]).float() / 255,
-            trimap_unit(torch.cat([trimap for _, trimap, *_ in parts])),
-            torch.cat([alpha for _, _, alpha, *_ in parts]).float() / 255,
-            torch.cat(priors).float() if priors else None,
-            torch.cat([follows for *_, follows in parts]),
-        )
+        cuts = [cut for index in self._indices(step) for cut in self._crops(rng, index)]
+        rgb, trimap, alpha, *rest = (torch.cat(planes) for planes in zip(*cuts, strict=True))
+        follows = torch.tensor([later for cut in cuts for later in (False, True)[: len(cut[0])]])
+        return Batch(rgb, trimap, alpha, rest[0] if rest else None, follows)
 
     def _indices(self, step: int) -> list[int]:
         """Half a batch of sample numbers: each pass through the samples is a new permutation."""
@@ -159,22 +159,33 @@ class Batches(Dataset[Batch]):
         orders = {p // count: stream(self.seed, "order", p // count).permutation(count) for p in places}
         return [int(orders[p // count][p % count]) for p in places]
 
-    def _crops(self, rng: Rng, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
-        """Two crops of one sample: of one place at both moments of a pair, else of two places."""
+    def _crops(self, rng: Rng, index: int) -> list[list[Tensor]]:
+        """Two crops of one sample: one place at both moments of a pair, or two places.
+
+        Returns:
+            For each place rgb, trimap, alpha and, where there is one, prior, each ``[T, C, crop, crop]`` float32.
+        """
         sample, prior = self.prepared[index]
         planes = [sample.rgb, sample.trimap, sample.alpha, *([] if prior is None else [prior])]
         short = [max(0, self.crop - n) for n in sample.rgb.shape[2:]]
         if any(short):
             planes = [F.pad(p.float(), (0, short[1], 0, short[0]), mode="replicate").to(p.dtype) for p in planes]
-        pair = len(sample.rgb) == 2
         cuts = []
-        for _ in range(1 if pair else 2):
+        for _ in range(2 // len(sample.rgb)):
             y, x = _place(rng, planes[1][0, 0].numpy(), self.crop)
             turn, mirror = int(rng.integers(4)), bool(rng.random() < 0.5)
             cut = [p[:, :, y : y + self.crop, x : x + self.crop] for p in planes]
-            cuts.append([torch.rot90(c.flip(3) if mirror else c, turn, (2, 3)) for c in cut])
-        rgb, trimap, alpha, *rest = (torch.cat(group) for group in zip(*cuts, strict=True))
-        return rgb, trimap, alpha, rest[0] if rest else None, torch.tensor([False, pair])
+            rgb, trimap, alpha, *rest = (torch.rot90(c.flip(3) if mirror else c, turn, (2, 3)) for c in cut)
+            rgb, trimap, alpha, rest = (
+                rgb.float() / 255,
+                trimap_unit(trimap),
+                alpha.float() / 255,
+                [r.float() for r in rest],
+            )
+            if rest and self.weaken is not None:
+                rest = [self.weaken(rng, rgb, trimap, rest[0])]
+            cuts.append([rgb, trimap, alpha, *rest])
+        return cuts
 
 
 def trimap_unit(trimap: Tensor) -> Tensor:
