@@ -174,7 +174,7 @@ def test_a_weakened_prior_keeps_what_is_known() -> None:
         worse = weaken(stream(seed), rgb, trimap, prior)
         assert torch.equal(worse[:, 1:], prior[:, 1:])  # the colours
         assert torch.equal(worse[:, :1][trimap != 0.5], trimap[trimap != 0.5])
-        assert 0 <= float(worse.min())
+        assert float(worse.min()) >= 0
         assert float(worse.max()) <= 1
         changed += not torch.equal(worse, prior)
     assert 10 <= changed <= 30  # every other one
