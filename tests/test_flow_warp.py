@@ -1,0 +1,88 @@
+"""Warping against SciPy, and the half-pixel traps."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import map_coordinates
+from torch import Tensor
+
+from videomatte.errors import ShapeError
+from videomatte.flow import lands_inside, resize_flow, warp
+
+
+def flow_of(dx: float, dy: float, height: int, width: int, batch: int = 1) -> Tensor:
+    return torch.tensor([float(dx), float(dy)]).view(1, 2, 1, 1).repeat(batch, 1, height, width)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize(("height", "width"), [(5, 7), (101, 64), (720, 1280), (1, 9), (9, 1), (1, 1)])
+def test_no_motion_returns_the_image_to_the_bit(mode: str, height: int, width: int) -> None:
+    image = torch.rand(2, 3, height, width)
+    assert torch.equal(warp(image, torch.zeros(2, 2, height, width), mode), image)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize(("dx", "dy"), [(3, 0), (0, 2), (-5, 4), (1, -7)])
+def test_whole_pixels_are_copied(mode: str, dx: int, dy: int) -> None:
+    image = torch.rand(1, 2, 37, 53)
+    moved = warp(image, flow_of(dx, dy, 37, 53), mode)
+    inside = lands_inside(flow_of(dx, dy, 37, 53))
+    rolled = image.roll((-dy, -dx), dims=(2, 3))  # the result at x is the image at x + d
+    assert torch.equal(moved * inside, rolled * inside)
+    assert int(inside.sum()) == (37 - abs(dy)) * (53 - abs(dx))
+
+
+def test_whole_and_fractional_pixels_live_side_by_side() -> None:
+    image = torch.rand(1, 1, 20, 30)
+    flow = flow_of(0, 0, 20, 30)
+    flow[..., 15:] = 0.5
+    moved = warp(image, flow)
+    assert torch.equal(moved[..., :15], image[..., :15])
+    assert not torch.equal(moved[..., 15:], image[..., 15:])
+
+
+@pytest.mark.parametrize(("mode", "order"), [("bilinear", 1), ("nearest", 0)])
+def test_agrees_with_scipy(mode: str, order: int) -> None:
+    image, flow = torch.rand(1, 1, 48, 80), torch.randn(1, 2, 48, 80) * 6
+    rows, columns = np.mgrid[:48, :80].astype(np.float64)
+    dx, dy = flow[0].double().numpy()
+    expected = map_coordinates(image[0, 0].double().numpy(), [rows + dy, columns + dx], order=order, mode="nearest")
+    # Float32 coordinates are off by up to 1e-5 px on a picture this size, times a contrast of at most 1.
+    np.testing.assert_allclose(warp(image, flow, mode)[0, 0].numpy(), expected, atol=5e-5)
+
+
+def test_borders_hold_outside() -> None:
+    image = torch.arange(6.0).view(1, 1, 1, 6)
+    flow = torch.zeros(1, 2, 1, 6)
+    flow[:, 0] = 4
+    assert warp(image, flow).flatten().tolist() == [4, 5, 5, 5, 5, 5]
+    assert lands_inside(flow).flatten().tolist() == [True, True, False, False, False, False]
+
+
+def test_gradient_reaches_image_and_flow() -> None:
+    image, flow = torch.rand(1, 1, 8, 8, requires_grad=True), torch.full((1, 2, 8, 8), 0.3, requires_grad=True)
+    warp(image, flow).sum().backward()
+    assert image.grad is not None
+    assert flow.grad is not None
+
+
+def test_a_resized_flow_moves_a_resized_picture_alike() -> None:
+    # A zoom about the top left corner of the picture's area: x + 0.5 grows by 10 %. Resizing must keep it a zoom.
+    rows, columns = torch.meshgrid(torch.arange(60.0), torch.arange(90.0), indexing="ij")
+    flow = 0.1 * torch.stack([columns + 0.5, rows + 0.5])[None]
+    rows, columns = torch.meshgrid(torch.arange(30.0), torch.arange(30.0), indexing="ij")
+    expected = 0.1 * torch.stack([columns + 0.5, rows + 0.5])[None]
+    small = resize_flow(flow, 30, 30)
+    torch.testing.assert_close(small, expected, atol=1e-5, rtol=0)
+    assert resize_flow(flow, 60, 90) is flow
+
+
+def test_wrong_shapes_are_told() -> None:
+    with pytest.raises(ShapeError, match=r"\[B, 2, H, W\]"):
+        warp(torch.rand(1, 3, 8, 8), torch.zeros(1, 8, 8, 2))
+    with pytest.raises(ShapeError, match=r"\[1, 3, 8, 9\]"):
+        warp(torch.rand(1, 3, 8, 9), torch.zeros(1, 2, 8, 8))
+    with pytest.raises(ShapeError, match="uint8"):
+        warp(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 2, 8, 8))
+    with pytest.raises(ShapeError, match="lands_inside"):
+        lands_inside(torch.zeros(1, 3, 8, 8))
