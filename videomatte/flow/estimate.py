@@ -7,7 +7,7 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from videomatte.errors import ShapeError
-from videomatte.flow.matching import match_all_pairs, propagate, take_better
+from videomatte.flow.matching import match_all_pairs, propagate, snap_to_whole, take_better
 from videomatte.flow.variational import Effort, derivatives, refine
 from videomatte.flow.warp import resize_flow
 
@@ -59,23 +59,23 @@ def estimate_flow(first: Tensor, second: Tensor, *, working_side: int = WORKING_
     levels = 1
     while min(brightness.shape[2:]) >> levels >= COARSEST_SIDE:
         levels += 1
-    # Two more levels than worked on: they hold the local means and deviations of those above.
-    pyramid = [torch.cat([brightness, brightness.square()], dim=1)]
-    while len(pyramid) < levels + 2:
+    pyramid = [brightness]
+    while len(pyramid) < levels:
         pyramid.append(_halve(pyramid[-1]))
-    flow = brightness.new_zeros(first.shape[0], 2, *pyramid[levels - 1].shape[2:])
+    flow = brightness.new_zeros(first.shape[0], 2, *pyramid[-1].shape[2:])
     for level in reversed(range(levels)):
         size = pyramid[level].shape[2:]
-        brightness_first = pyramid[level][: first.shape[0], :1]
-        features_first, features_second = _features(pyramid[level], pyramid[level + 2]).chunk(2)
+        brightness_first = pyramid[level][: first.shape[0]]
+        features_first, features_second = _features(pyramid[level]).chunk(2)
         flow = resize_flow(flow, *size)
         if level == min(MATCHING_LEVEL, levels - 1):
-            matches, mutual = match_all_pairs(*pyramid[level][:, :1].chunk(2))
+            matches, mutual = match_all_pairs(*pyramid[level].chunk(2))
             flow = take_better(features_first, features_second, flow, [torch.where(mutual, matches, flow)])
             flow = propagate(features_first, features_second, flow, (2, 1))
         elif level > 0:
             flow = propagate(features_first, features_second, flow, (4, 1))
         flow = refine(features_first, features_second, brightness_first, flow, COARSE if level else FINEST)
+    flow = snap_to_whole(features_first, features_second, flow)
     return resize_flow(flow, height, width)
 
 
@@ -96,15 +96,11 @@ def _halve(image: Tensor) -> Tensor:
     return F.interpolate(blurred, size=size, mode="bilinear", align_corners=False)
 
 
-def _features(level: Tensor, coarser: Tensor) -> Tensor:
-    """Gradient of the locally normalised brightness, ``[B, 2, H, W]``.
-
-    Args:
-        level: brightness and its square, ``[B, 2, H, W]``.
-        coarser: the same two levels up: their means over a window of some 15 pixels.
-    """
-    moments = F.interpolate(coarser, size=level.shape[2:], mode="bilinear", align_corners=False)
+def _features(brightness: Tensor) -> Tensor:
+    """Gradient of the locally normalised brightness: ``[B, 1, H, W]`` to ``[B, 2, H, W]``."""
+    moments = torch.cat([brightness, brightness.square()], dim=1)
+    moments = gaussian_blur2d(moments, 13, (3.0, 3.0), border_type="replicate")
     mean, square = moments[:, :1], moments[:, 1:]
     variance = (square - mean.square()).clamp_(min=0)
-    normalised = (level[:, :1] - mean) * (variance + CONTRAST**2).rsqrt_()
+    normalised = (brightness - mean) * (variance + CONTRAST**2).rsqrt_()
     return torch.cat(derivatives(normalised), dim=1)
