@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from videomatte.config import MatteSettings, fingerprint
 from videomatte.device import resolve_device
 from videomatte.engine import Clock, Threads, peak_memory_bytes
+from videomatte.errors import InputError
 from videomatte.io import open_sink, open_source
 from videomatte.io.span import expected_frames
 from videomatte.matting import open_matting
@@ -52,7 +54,7 @@ def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress:
     clock = Clock()
     frames_out = 0
     device = resolve_device(settings.device)
-    with ExitStack() as stack:
+    with _naming(clip), ExitStack() as stack:
         source = stack.enter_context(
             open_source(clip, decoder=settings.decoder, start=settings.start, end=settings.end, device=device)
         )
@@ -87,6 +89,17 @@ def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress:
         settings=resolved,
         settings_fingerprint=fingerprint(resolved),
     )
+
+
+@contextmanager
+def _naming(clip: Path) -> Iterator[None]:
+    """Stages know frames, not files: what they find wrong with a frame is said of its file here."""
+    try:
+        yield
+    except InputError as error:
+        if str(clip) in str(error):
+            raise
+        raise InputError(f"{clip}: {error}") from error
 
 
 def _open_trimaps(settings: MatteSettings, stack: ExitStack) -> TrimapStage:
