@@ -136,8 +136,8 @@ def trimap_from_screen(screen: Screen) -> Tensor:
     core |= ((outside == 0) & (shown < 0.5))[labels]
 
     speck = (size / 160) ** 2
-    foreground = _without_specks(erode(core, max(2.0, size / 320)), speck)
-    background = _without_specks(erode(~subject, max(1.5, size / 480)), speck)
+    foreground = _without_specks(erode(core, max(2.0, size / 160)), speck)
+    background = _without_specks(erode(~subject, max(2.0, size / 200)), speck)
     return trimap_of(foreground, background)[None]
 
 
