@@ -93,7 +93,7 @@ def paint_creature(scale: float, light: Light, rng: Rng) -> tuple[Tensor, Surfac
     cover = smoothstep(1.0, 1.5, nose) * (1 - eyes)
     # Faces and muzzles are short-haired.
     near_face = torch.exp(-((u / 0.11).square() + ((v - 0.04) / 0.085).square()))
-    cover = cover * (1 - 0.72 * near_face)
+    cover = cover * (1 - 0.72 * near_face) * (1 - 0.8 * _eye_mask(build, u, v + 0.8 * build.eye, 2.2))
     # A strand knows only its own direction to the light; the body's form is put into the colour at its root.
     form = 0.45 + 0.65 * luma(shade(torch.full_like(coat, 0.7), surface, light, gloss=0.0, soft=0.6))
     fur = grow_fur(

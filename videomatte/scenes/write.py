@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from videomatte.io.formats import ImageFormat, VideoFormat, choose_format
-from videomatte.io.image_writer import ImageWriter
-from videomatte.io.video_writer import VideoWriter
 from videomatte.scenes.scene import SceneSettings, render
 from videomatte.scenes.sound import SOUND_RATE, sound
 from videomatte.types import Colour
+
+if TYPE_CHECKING:
+    from videomatte.io.formats import ImageFormat
+    from videomatte.io.image_writer import ImageWriter
 
 __all__ = ["write_clip"]
 
@@ -36,6 +38,11 @@ def write_clip(settings: SceneSettings, folder: Path) -> Path:
     Raises:
         OutputError: the folder cannot be written.
     """
+    # Here and not above: those who only render need no encoder.
+    from videomatte.io.formats import VideoFormat, choose_format
+    from videomatte.io.image_writer import ImageWriter
+    from videomatte.io.video_writer import VideoWriter
+
     movie = choose_format("clip.mp4")
     assert isinstance(movie, VideoFormat)
     colour, alpha, trimap = _png("rgb48be", 16), _png("gray16be", 16), _png("gray", 8)
@@ -74,6 +81,8 @@ def write_clip(settings: SceneSettings, folder: Path) -> Path:
 
 
 def _png(pixel_format: str, bits: int) -> ImageFormat:
+    from videomatte.io.formats import ImageFormat
+
     return ImageFormat(
         name=f"png-{pixel_format}",
         title=f"PNG, {bits} bits, opaque",
