@@ -65,16 +65,15 @@ def estimate_flow(first: Tensor, second: Tensor, *, working_side: int = WORKING_
     flow = brightness.new_zeros(first.shape[0], 2, *pyramid[-1].shape[2:])
     for level in reversed(range(levels)):
         size = pyramid[level].shape[2:]
-        brightness_first = pyramid[level][: first.shape[0]]
         features_first, features_second = _features(pyramid[level]).chunk(2)
         flow = resize_flow(flow, *size)
         if level == min(MATCHING_LEVEL, levels - 1):
             matches, mutual = match_all_pairs(*pyramid[level].chunk(2))
             flow = take_better(features_first, features_second, flow, [torch.where(mutual, matches, flow)])
-            flow = propagate(features_first, features_second, flow, (2, 1))
+            flow = propagate(features_first, features_second, flow, (4, 2, 1))
         elif level > 0:
-            flow = propagate(features_first, features_second, flow, (4, 1))
-        flow = refine(features_first, features_second, brightness_first, flow, COARSE if level else FINEST)
+            flow = propagate(features_first, features_second, flow, (6, 2, 1))
+        flow = refine(features_first, features_second, flow, COARSE if level else FINEST)
     flow = snap_to_whole(features_first, features_second, flow)
     return resize_flow(flow, height, width)
 

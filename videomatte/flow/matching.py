@@ -22,7 +22,7 @@ PATCH = 9
 """Side of the patches compared, in pixels of the coarse level."""
 CONTRAST = 0.02
 """Contrast, as a fraction of white, below which a patch counts as flat."""
-WINDOW = 5
+WINDOW = 3
 """Side of the window over which a candidate's fit is judged."""
 STRIDE = 2
 """Every how many pixels a patch of the first picture is looked for."""
