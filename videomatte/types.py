@@ -136,6 +136,10 @@ class ClipInfo:
     """Whether frames carry an alpha channel of their own."""
     audio: tuple[AudioInfo, ...] = ()
     """The audio streams, in file order."""
+    mirrored: bool = False
+    """Whether the coded picture is to be mirrored left to right, before the turn, to be upright."""
+    start_number: int | None = None
+    """Number in the name of the first file of an image sequence, or ``None`` where names are not numbered."""
 
 
 @dataclass(frozen=True, slots=True)

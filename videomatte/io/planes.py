@@ -9,19 +9,40 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videomatte.errors import InputError
 from videomatte.io.colour import planes_to_alpha, planes_to_rgb
 from videomatte.io.pixel_layout import ChromaSiting, PixelLayout, pixel_layout
 from videomatte.types import Colour
 
-__all__ = ["chroma_siting", "frame_tensors", "upright"]
+__all__ = ["chroma_siting", "frame_layout", "frame_tensors"]
 
-_CENTRED = ("mjpeg", "mpeg1video", "h263", "h263p", "flv1", "webp")
+_CENTRED = ("mjpeg", "mpeg1video", "h263", "theora", "webp")
+"""Codecs whose chroma lies in the middle, as FFmpeg's own decoders say of it."""
+
+_UNPACKED = {
+    "pal8": "rgba", "monow": "gray", "monob": "gray",
+    "yuyv422": "yuv422p", "uyvy422": "yuv422p", "yvyu422": "yuv422p", "uyyvyy411": "yuv411p",
+    "vyu444": "yuv444p", "vuyx": "yuv444p", "vuya": "yuva444p", "ayuv": "yuva444p", "uyva": "yuva444p",
+    "y210": "yuv422p10", "nv20": "yuv422p10", "y212": "yuv422p12", "y216": "yuv422p16",
+    "xv30": "yuv444p10", "v30x": "yuv444p10", "xv36": "yuv444p12", "xv48": "yuv444p16", "ayuv64": "yuva444p16",
+    "yuv444p10msb": "yuv444p10", "yuv444p12msb": "yuv444p12", "gbrp10msb": "gbrp10", "gbrp12msb": "gbrp12",
+    "x2rgb10": "gbrp10", "x2bgr10": "gbrp10",
+    **{f"{order}{bits}": "rgb24" for order in ("rgb", "bgr") for bits in ("4", "4_byte", "8", "444", "555", "565")},
+}  # fmt: skip
+"""Formats without a layout, and the one of the same depth and chroma that takes their values."""
 
 
 def chroma_siting(codec: str) -> ChromaSiting:
     """Where a codec's subsampled chroma lies; the decoder's library does not hand on what a stream says of it."""
     return "centre" if codec in _CENTRED else "left"
+
+
+def frame_layout(frame: av.VideoFrame, siting: ChromaSiting = "left") -> PixelLayout:
+    """The layout of the planes that `frame_tensors` reads: the frame's own, or of what it is unpacked to.
+
+    Raises:
+        InputError: the pixel format cannot be read.
+    """
+    return pixel_layout(_unpacked(frame.format.name), siting)
 
 
 def frame_tensors(
@@ -33,42 +54,32 @@ def frame_tensors(
         ``[3, H, W]`` and ``[1, H, W]`` or ``None``, as `colour.planes_to_rgb` and `colour.planes_to_alpha` make them.
 
     Raises:
-        InputError: the colour matrix is not supported.
+        InputError: the pixel format or the colour matrix is not supported.
     """
-    frame, layout = _with_layout(frame, siting)
-    planes = [_plane(frame, number, layout).to(device, non_blocking=True) for number in range(layout.plane_count)]
+    layout = frame_layout(frame, siting)
+    if layout.pix_fmt != frame.format.name:
+        # Range and matrix in are range and matrix out: the samples are moved, not converted.
+        swing = frame.color_range or 1
+        frame = frame.reformat(
+            format=layout.pix_fmt, src_colorspace="ITU709", dst_colorspace="ITU709", src_color_range=swing,
+            dst_color_range=2 if layout.is_rgb or layout.is_gray else swing,
+        )  # fmt: skip
+    planes = [_plane(frame, number, layout).to(device) for number in range(layout.plane_count)]
     return planes_to_rgb(planes, layout, colour, frame.height, frame.width), planes_to_alpha(planes, layout)
 
 
-def upright(picture: Tensor, rotation_degrees: int) -> Tensor:
-    """``[C, H, W]`` turned clockwise by 0, 90, 180 or 270 degrees; pixels move, none is resampled."""
-    if rotation_degrees == 90:
-        return picture.transpose(1, 2).flip(2)
-    if rotation_degrees == 180:
-        return picture.flip(1, 2)
-    if rotation_degrees == 270:
-        return picture.transpose(1, 2).flip(1)
-    return picture
-
-
-def _with_layout(frame: av.VideoFrame, siting: ChromaSiting) -> tuple[av.VideoFrame, PixelLayout]:
-    """The frame in a format that has a layout: packed bits and palettes are unpacked, which loses nothing."""
-    try:
-        return frame, pixel_layout(frame.format.name, siting)
-    except InputError:
-        deep = max(c.bits for c in frame.format.components) > 8
-        name = "rgba" if frame.format.name == "pal8" else "rgba64le" if deep else "rgb24"
-        return frame.reformat(format=name), pixel_layout(name)
+def _unpacked(pix_fmt: str) -> str:
+    plain = _UNPACKED.get(pix_fmt.removesuffix("le").removesuffix("be"), pix_fmt)
+    deep = plain[-2:] in ("10", "12", "16")
+    return plain + ("le" if sys.byteorder == "little" else "be") if deep and plain != pix_fmt else plain
 
 
 def _plane(frame: av.VideoFrame, number: int, layout: PixelLayout) -> Tensor:
     """One plane as ``[rows, samples]`` in native byte order; a view of the decoder's memory where the order fits."""
     plane = frame.planes[number]
-    big = frame.format.name.endswith("be")
     names = {torch.uint8: "u1", torch.uint16: "u2", torch.float16: "f2", torch.float32: "f4"}
-    dtype = np.dtype((">" if big else "<") + names[layout.dtype])
+    dtype = np.dtype((">" if frame.format.name.endswith("be") else "<") + names[layout.dtype])
     rows, samples = layout.plane_shape(number, frame.height, frame.width)
-    values = np.frombuffer(plane, dtype).reshape(plane.height, -1)[:rows, :samples]
-    if dtype.itemsize > 1 and big != (sys.byteorder == "big"):
-        values = values.astype(dtype.newbyteorder("="))
-    return torch.from_numpy(values)
+    lines = np.frombuffer(memoryview(plane), np.uint8)[: plane.height * plane.line_size].reshape(plane.height, -1)
+    values = lines[:rows, : samples * dtype.itemsize].view(dtype)
+    return torch.from_numpy(values if dtype.isnative else values.astype(dtype.newbyteorder("=")))

@@ -2,101 +2,165 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 from av.container import InputContainer
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from videomatte.errors import InputError
-from videomatte.io.pixel_layout import pixel_layout
+from videomatte.io.orientation import frame_orientation
+from videomatte.io.planes import frame_layout
 from videomatte.types import AudioInfo, ClipInfo, Colour
 
-__all__ = ["MAX_SIDE", "frame_colour", "open_movie", "probe_movie"]
+__all__ = [
+    "MAX_SIDE",
+    "decodable",
+    "frame_colour",
+    "has_hidden_alpha",
+    "open_container",
+    "open_movie",
+    "probe_movie",
+    "reason",
+]
 
 MAX_SIDE = 16384
 """Largest width or height, in pixels: more is taken for a bomb, and refused before a frame is decoded."""
 
+_NO_MEDIA = ("tty", "concat", "hls", "dash", "imf", "lavfi", "sdp")
+"""Demuxers that render text, or open whatever a text names."""
+
 _UNSPECIFIED = 2
 
 
-def open_movie(path: Path) -> tuple[InputContainer, VideoStream]:
-    """A container and its picture stream; the caller closes the container.
+def open_container(path: Path, data: bytes | None = None) -> InputContainer:
+    """A file opened, or its content where that has been read already; the caller closes it.
 
     Raises:
-        InputError: the file is missing, empty, no media, has no picture, or one larger than ``MAX_SIDE``.
+        InputError: the file is missing, empty, no regular file or no media.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, not a movie")
+    if not path.is_file():
+        raise InputError(f"{path}: is a folder, not a movie" if path.is_dir() else f"{path}: is not a regular file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty")
+    # max_pixels stops a decoder before it asks for memory; the whitelist stops a file from pulling in others.
+    options = {"max_pixels": str(MAX_SIDE**2), "protocol_whitelist": "file"}
+    # "file:" keeps a colon in a name from being read as a protocol.
+    name = io.BytesIO(data) if data is not None else f"file:{path.absolute()}"
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(name, metadata_errors="replace", options=options)
     except (av.error.FFmpegError, OSError) as error:
-        raise InputError(f"{path}: not readable as a movie or image: {_reason(error)}") from error
-    # Cover art is a picture in a sound file, not its picture stream.
-    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    if not streams:
+        raise InputError(f"{path}: not readable as a movie or image: {reason(error)}") from error
+    if container.format.name in _NO_MEDIA:
         container.close()
-        raise InputError(f"{path}: no video stream in it")
-    stream = streams[0]
-    width, height = stream.codec_context.width, stream.codec_context.height
-    if max(width, height) > MAX_SIDE:
+        raise InputError(f"{path}: not readable as a movie or image: it is a text")
+    return cast("InputContainer", container)
+
+
+def open_movie(path: Path, data: bytes | None = None) -> tuple[InputContainer, av.VideoStream]:
+    """A container and its picture stream; the caller closes the container.
+
+    Raises:
+        InputError: as for `open_container`, or there is no picture, or one larger than ``MAX_SIDE``.
+    """
+    container = open_container(path, data)
+    try:
+        # Cover art is a picture in a sound file, not its picture stream.
+        streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        if not streams:
+            raise InputError(f"{path}: no video stream in it")
+        best = container.streams.best("video")
+        stream = best if isinstance(best, av.VideoStream) and best in streams else streams[0]
+        context = stream.codec_context
+        if context is None:
+            raise InputError(f"{path}: no decoder for its video stream")
+        if max(context.width, context.height) > MAX_SIDE:
+            raise InputError(
+                f"{path}: pictures of {context.width} x {context.height} are larger than {MAX_SIDE} pixels a side"
+            )
+        context.options = {"max_pixels": str(MAX_SIDE**2)}
+    except BaseException:
         container.close()
-        raise InputError(f"{path}: pictures of {width} x {height} are larger than {MAX_SIDE} pixels a side")
+        raise
     return container, stream
 
 
+def decodable(packets: Iterator[av.Packet[Any]], stream: av.VideoStream) -> Iterator[av.Packet[av.VideoStream]]:
+    """The packets of a stream from its first key frame on; what a recording has before that, nobody can decode."""
+    started = False
+    for packet in packets:
+        if packet.stream_index == stream.index:
+            started = started or packet.is_keyframe
+            if started:
+                yield packet
+
+
 def probe_movie(path: Path) -> ClipInfo:
-    """What is known about a movie or a single image. Decodes its first frame, which knows more than the container.
+    """What is known about a movie. Decodes its first frame, which knows more than the container.
 
     Raises:
-        InputError: as for :func:`open_movie`, or no frame can be decoded.
+        InputError: as for `open_movie`, or no frame can be decoded.
     """
     container, stream = open_movie(path)
     with container:
         try:
-            frame = next(container.decode(stream), None)
+            frame = next((f for packet in decodable(container.demux(stream), stream) for f in packet.decode()), None)
+        except av.error.EOFError:
+            frame = None
         except av.error.FFmpegError as error:
-            raise InputError(f"{path}: frame 0 cannot be decoded: {_reason(error)}") from error
-        if frame is None:
+            raise InputError(f"{path}: damaged or cut short: frame 0 cannot be decoded ({reason(error)})") from error
+        if not isinstance(frame, av.VideoFrame):
             raise InputError(f"{path}: no frame in its video stream")
-        context = stream.codec_context
-        carried = has_hidden_alpha(stream)
-        quarter_turns = (frame.rotation // 90) % 4
-        height, width = (frame.width, frame.height) if quarter_turns % 2 else (frame.height, frame.width)
-        aspect = Fraction(stream.sample_aspect_ratio or 1)
-        return ClipInfo(
-            path=path,
-            container=container.format.name,
-            codec=context.name,
-            width=width,
-            height=height,
-            time_base=Fraction(stream.time_base or Fraction(1, 90000)),
-            average_rate=Fraction(stream.average_rate) if stream.average_rate else None,
-            frame_count=stream.frames or None,
-            duration_seconds=_duration(container, stream),
-            pixel_format=frame.format.name,
-            bit_depth=max(c.bits for c in frame.format.components),
-            colour=frame_colour(frame, stream),
-            rotation_degrees=-90 * quarter_turns % 360,
-            sample_aspect=1 / aspect if quarter_turns % 2 else aspect,
-            has_alpha=carried or _has_alpha(frame),
-            audio=tuple(_audio(s) for s in container.streams.audio),
-        )
+        return describe_stream(path, container, stream, frame)
 
 
-def has_hidden_alpha(stream: VideoStream) -> bool:
+def describe_stream(path: Path, container: InputContainer, stream: av.VideoStream, frame: av.VideoFrame) -> ClipInfo:
+    """What a stream and its first frame say.
+
+    Raises:
+        InputError: the pixel format cannot be read.
+    """
+    mirrored, degrees = frame_orientation(frame)
+    turned = degrees in (90, 270)
+    height, width = (frame.width, frame.height) if turned else (frame.height, frame.width)
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    try:
+        layout = frame_layout(frame)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return ClipInfo(
+        path=path,
+        container=container.format.name,
+        codec=stream.codec_context.codec.canonical_name,
+        width=width,
+        height=height,
+        time_base=Fraction(stream.time_base or Fraction(1, 90000)),
+        average_rate=Fraction(stream.average_rate) if stream.average_rate else None,
+        frame_count=_promised_frames(container, stream),
+        duration_seconds=_duration(container, stream),
+        pixel_format=frame.format.name,
+        bit_depth=layout.depth,
+        colour=frame_colour(frame, stream),
+        rotation_degrees=degrees,
+        sample_aspect=1 / aspect if turned else aspect,
+        has_alpha=layout.has_alpha or has_hidden_alpha(stream),
+        audio=tuple(_audio(s) for s in container.streams.audio),
+        mirrored=mirrored,
+    )
+
+
+def has_hidden_alpha(stream: av.VideoStream) -> bool:
     """Whether a VP8 or VP9 stream carries an alpha, which only its container's metadata tells (WebM's AlphaMode)."""
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     return stream.codec_context.name in ("vp8", "vp9") and tags.get("alpha_mode") == "1"
 
 
-def frame_colour(frame: VideoFrame, stream: VideoStream) -> Colour:
+def frame_colour(frame: av.VideoFrame, stream: av.VideoStream) -> Colour:
     """The tags of a frame, which come from the pictures themselves, and where it has none those of its stream."""
     context = stream.codec_context
 
@@ -112,16 +176,23 @@ def frame_colour(frame: VideoFrame, stream: VideoStream) -> Colour:
     )
 
 
-def _has_alpha(frame: VideoFrame) -> bool:
-    if frame.format.name == "pal8":
-        return True
-    try:
-        return pixel_layout(frame.format.name).has_alpha
-    except InputError:
-        return False
+def reason(error: Exception) -> str:
+    """FFmpeg's words for what went wrong, without its error numbers."""
+    return str(getattr(error, "strerror", None) or error)
 
 
-def _duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
+def _promised_frames(container: InputContainer, stream: av.VideoStream) -> int | None:
+    """What the header says, less what its index marks as not shown (edit lists) or empty (dropped frames of AVI)."""
+    entries = stream.index_entries
+    if len(entries) > stream.frames:
+        return None  # fragmented: the header counts the first fragment at most
+    if len(entries) < stream.frames:
+        return stream.frames
+    avi = container.format.name == "avi"
+    return sum(1 for entry in entries if not entry.is_discard and (entry.size or not avi)) or None
+
+
+def _duration(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
     if stream.duration and stream.time_base:
         return stream.duration * Fraction(stream.time_base)
     return Fraction(container.duration, av.time_base) if container.duration else None
@@ -136,7 +207,3 @@ def _audio(stream: av.AudioStream) -> AudioInfo:
         start_seconds=None if start is None or not stream.time_base else float(start * stream.time_base),
         language=stream.language if stream.language not in (None, "und") else None,
     )
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)

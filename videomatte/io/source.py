@@ -8,11 +8,10 @@ from typing import Literal
 
 import torch
 
-from videomatte.errors import UsageError
 from videomatte.io.av_source import AvSource
-from videomatte.io.image_source import DEFAULT_RATE, ImageSource, probe_images
+from videomatte.io.image_source import DEFAULT_RATE, IMAGE_SUFFIXES, ImageSource, probe_images
 from videomatte.io.probe import probe_movie
-from videomatte.io.span import parse_point
+from videomatte.io.span import Span
 from videomatte.types import ClipInfo, Source
 
 __all__ = ["open_source", "probe"]
@@ -32,7 +31,7 @@ def open_source(
     Args:
         path: a movie, an image, a folder of images or a pattern such as ``shot.%04d.exr``.
         decoder: the library that decodes movies; auto is PyAV.
-        start: first frame to give, as `span.parse_point` reads it; from the beginning where left out.
+        start: first frame to give, a number (120) or a time after the first frame (5.0, 5s, 0:01:02.5).
         end: first frame not to give; to the end where left out.
         rate: frames per second of images; movies have their own.
         device: where planes are sent and made RGB.
@@ -42,16 +41,14 @@ def open_source(
         UsageError: start or end is no point in a clip, or leaves nothing between them.
     """
     path = Path(path)
-    first, last = (None if text is None else parse_point(text) for text in (start, end))
-    if first is not None and last is not None and type(first) is type(last) and first >= last:
-        raise UsageError(f"--start {start} --end {end}: nothing lies between them")
-    if _is_sequence(path):
-        return ImageSource(path, first, last, rate, device)
+    span = Span.parse(start, end)
+    if _is_images(path):
+        return ImageSource(path, span, rate, device)
     if decoder == "decord":
         from videomatte.io.decord_source import DecordSource
 
-        return DecordSource(path, first, last, device)
-    return AvSource(path, first, last, device)
+        return DecordSource(path, span, device)
+    return AvSource(path, span, device)
 
 
 def probe(path: str | Path) -> ClipInfo:
@@ -61,8 +58,8 @@ def probe(path: str | Path) -> ClipInfo:
         InputError: the clip cannot be read.
     """
     path = Path(path)
-    return probe_images(path) if _is_sequence(path) else probe_movie(path)
+    return probe_images(path) if _is_images(path) else probe_movie(path)
 
 
-def _is_sequence(path: Path) -> bool:
-    return path.is_dir() or ("%" in path.name and not path.exists())
+def _is_images(path: Path) -> bool:
+    return path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES

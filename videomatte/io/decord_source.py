@@ -1,0 +1,238 @@
+"""Movies decoded with decord, where it is right.
+
+decord gives whole frames in 8-bit RGB by number. Measured against PyAV it is right for MP4, MOV, MKV and WebM, and
+silently wrong elsewhere: MPEG transport streams lose their first frames, AVI and edit lists return other frames than
+asked for, a change of size is rescaled away, deep sources are cut to 8 bits, alpha is dropped, and pictures without
+tags are taken for BT.601 whatever their size. All that is refused. What cannot be told without decoding is not:
+damage inside the pictures of a file passes unnoticed. Chroma is repeated, not interpolated (swscale's
+default), so saturated edges are harsher than from `AvSource`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import torch
+
+from videomatte.errors import InputError, UsageError
+from videomatte.io.colour import resolve_colour
+from videomatte.io.completeness import LatestEnd, check_end, check_extent
+from videomatte.io.pixel_layout import pixel_layout
+from videomatte.io.probe import open_movie, probe_movie, reason
+from videomatte.io.span import Span
+from videomatte.types import ClipInfo, Frame
+
+__all__ = ["DecordSource"]
+
+_CONTAINERS = ("mov,mp4", "matroska")
+_BT601 = (5, 6)
+
+_BATCH_BYTES = 128 * 2**20
+"""Memory for one batch of frames. decord decodes ahead without limit until told to seek: it is told after each."""
+
+_PATIENCE_SECONDS = 60.0
+"""A batch that takes longer is taken for one of decord's endless loops."""
+
+
+class DecordSource:
+    """Frames of a movie in presentation order, decoded with decord; pts are the file's own, read with PyAV.
+
+    Args:
+        path: the movie.
+        span: the frames to give; their numbers stay those of the whole clip.
+        device: where frames are sent.
+
+    Raises:
+        UsageError: decord is not installed.
+        InputError: from the constructor, where the file cannot be read or is one decord reads wrongly; from the
+            iteration, where frames cannot be decoded.
+    """
+
+    def __init__(self, path: Path, span: Span | None = None, device: torch.device | str = "cpu") -> None:
+        self.info = probe_movie(path)
+        self._path, self._span, self._device = path, span or Span(), torch.device(device)
+        self._opened = False
+        if fault := _misread(self.info):
+            raise InputError(f"{path}: decord reads {fault}: use --decoder av")
+        self._shown = _shown(self.info)
+        self._check_sizes()
+        self._decord = _Worker(path)
+        try:
+            self._reader = self._decord.call(_open_reader, str(path))
+            count = self._decord.call(len, self._reader)
+            if count != len(self._shown):
+                raise InputError(
+                    f"{path}: decord sees {count} frames where the file holds {len(self._shown)}: use --decoder av"
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of decord's decoder and its thread."""
+        self._reader = None
+        self._decord.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Decode; once only.
+
+        Raises:
+            RuntimeError: the source has been iterated before.
+        """
+        if self._opened:
+            raise RuntimeError(f"{self._path}: a source is iterated once; open it again")
+        self._opened = True
+        return self._frames()
+
+    def _frames(self) -> Iterator[Frame]:
+        tick = self.info.time_base
+        seconds = [(pts - self._shown[0][0]) * tick for pts, _ in self._shown]
+        wanted = [
+            index
+            for index, at in enumerate(seconds)
+            if self._span.begun(index, at, tick) and not self._span.ended(index, at, tick)
+        ]
+        if not wanted:
+            raise InputError(f"{self._path}: no frame between --start and --end")
+        size = max(1, min(64, _BATCH_BYTES // (3 * self.info.height * self.info.width)))
+        for first in range(0, len(wanted), size):
+            numbers = wanted[first : first + size]
+            batch = torch.from_numpy(self._decord.call(_read_batch, self._reader, numbers))
+            if batch.shape[1:] != (self.info.height, self.info.width, 3):
+                raise InputError(f"{self._path}: decord gives {list(batch.shape[1:])} pictures: use --decoder av")
+            for index, pixels in zip(numbers, batch, strict=True):
+                pts, duration = self._shown[index]
+                rgb = pixels.to(self._device).permute(2, 0, 1).contiguous()
+                yield Frame(index=index, pts=pts, time_base=tick, rgb=rgb, duration=duration)
+
+    def _check_sizes(self) -> None:
+        """Decode the key frames, where alone a size can change."""
+        container, stream = open_movie(self._path)
+        with container:
+            stream.codec_context.skip_frame = "NONKEY"
+            try:
+                sizes = {(frame.width, frame.height) for frame in container.decode(stream)}
+            except av.error.FFmpegError as error:
+                raise InputError(f"{self._path}: damaged or cut short ({reason(error)})") from error
+        if len(sizes) > 1:
+            names = " and ".join(f"{width} x {height}" for width, height in sorted(sizes))
+            raise InputError(f"{self._path}: pictures of {names}: split the clip and run the parts one by one")
+
+
+def _misread(info: ClipInfo) -> str | None:
+    """What decord does wrongly with a clip, or ``None``."""
+    if not info.container.startswith(_CONTAINERS):
+        return f"{info.container} wrongly"
+    if info.has_alpha:
+        return "no alpha"
+    if info.bit_depth > 8:
+        return f"8 bits of {info.bit_depth}"
+    if info.mirrored:
+        return "mirrored pictures wrongly"
+    height, width = sorted((info.height, info.width))
+    untagged = info.colour.matrix in (None, 0, 2, 3)
+    meant = resolve_colour(info.colour, pixel_layout(info.pixel_format), height, width).matrix
+    if untagged and meant not in (0, *_BT601):
+        return "untagged high definition as BT.601"
+    return None
+
+
+def _shown(info: ClipInfo) -> list[tuple[int, int | None]]:
+    """Pts and duration of every frame, in presentation order, from the packets.
+
+    Raises:
+        InputError: the file has an edit list or packets without pts, or is cut short.
+    """
+    path = info.path
+    container, stream = open_movie(path)
+    shown: list[tuple[int, int | None]] = []
+    with container:
+        check_extent(info, stream)
+        ends = LatestEnd()
+        for packet in ends.watch(container.demux()):
+            if not packet.size or packet.stream_index != stream.index:
+                continue
+            if packet.is_discard or packet.pts is None:
+                what = "edit lists" if packet.is_discard else "frames without time stamps"
+                raise InputError(f"{path}: decord reads {what} wrongly: use --decoder av")
+            shown.append((packet.pts, packet.duration or None))
+        check_end(info, container, len(shown), ends.seconds)
+    shown.sort(key=lambda frame: frame[0])
+    if any(before[0] == after[0] for before, after in pairwise(shown)):
+        raise InputError(f"{path}: two frames at one time: use --decoder av")
+    return shown
+
+
+def _open_reader(path: str) -> Any:
+    try:
+        import decord
+    except ImportError as error:
+        raise UsageError("decord is not installed: pip install decord2, or use --decoder av") from error
+    decord.logging.set_level(decord.logging.QUIET)  # its own copy of FFmpeg writes to stderr
+    return decord.VideoReader(path, num_threads=0)
+
+
+def _read_batch(reader: Any, numbers: list[int]) -> Any:
+    pixels = reader.get_batch(numbers).asnumpy()
+    reader.seek(0)  # stops its threads from decoding ahead, which nothing bounds
+    return pixels
+
+
+class _Worker:
+    """One thread that makes all calls of one reader: decord dies when two threads share one, and may never return."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._calls: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]] | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        # A daemon, for one that never returns must not keep the program from ending.
+        self._thread = threading.Thread(target=self._run, name="decord", daemon=True)
+        self._thread.start()
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The function's result.
+
+        Raises:
+            InputError: decord reports an error, or does not answer.
+        """
+        self._calls.put((function, arguments))
+        try:
+            result, error = self._results.get(timeout=_PATIENCE_SECONDS)
+        except queue.Empty:
+            raise InputError(
+                f"{self._path}: decord has not answered for {_PATIENCE_SECONDS:.0f} s: use --decoder av"
+            ) from None
+        if isinstance(error, UsageError):
+            raise error
+        if error is not None:
+            words = str(error).strip().splitlines()
+            raise InputError(f"{self._path}: decord cannot decode it ({words[0] if words else error!r})") from error
+        return result
+
+    def close(self) -> None:
+        self._calls.put(None)
+        self._thread.join(timeout=1)
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            function, arguments = call
+            try:
+                self._results.put((function(*arguments), None))
+            except Exception as error:  # noqa: BLE001
+                self._results.put((None, error))
+            del call, arguments  # the reader must not outlive the source
