@@ -1,0 +1,230 @@
+"""The model that comes with the package: a solve of the matting Laplacian, refined by a small ViTMatte.
+
+The solver knows nothing and is never far off; the network has seen what the solver's assumption, colours on a line
+within each window, gets wrong: patterned backgrounds, noise, compression, soft focus. It is given the solver's alpha
+and the known colours on both sides as further channels, looks only at tiles that hold unknown pixels, and answers with
+a correction.
+
+Sources: Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting", 2008 (the Laplacian); Yao et al.,
+"ViTMatte", 2024 (the network); Gortler et al., "The Lumigraph", 1996 (push-pull, which spreads the known colours).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch.nn import functional as F
+from videomatte.models.laplacian import LaplacianMatting
+
+from videomatte.errors import ModelError
+from videomatte.models.backbone import PlainViT
+from videomatte.models.detail_capture import DetailCapture
+from videomatte.models.precision import autocast
+
+__all__ = ["EmbeddedMatting", "load_embedded", "spread_colours"]
+
+WEIGHTS = "embedded.safetensors"
+"""File of the trained weights, beside this package's :mod:`weights`."""
+
+TILE = 192
+"""Side of what the network sees at once, in pixels: that of the crops it was trained on."""
+OVERLAP = 32
+"""How far neighbouring tiles overlap, in pixels; one fades into the next over this length."""
+TILES_AT_ONCE = 8
+"""Tiles the network works on together: bounds memory on pictures that are unknown all over."""
+
+
+class EmbeddedMatting(nn.Module):
+    """Alpha from a picture and its trimap: solver, then network, in one module.
+
+    Args:
+        embed_dim: channels of a token.
+        depth: transformer blocks.
+        heads: attention heads a block.
+        convstream_out: channels of the stream of details.
+        fusion_out: channels of the decoder's levels.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int = 192,
+        depth: int = 3,
+        heads: int = 3,
+        convstream_out: tuple[int, ...] = (16, 32, 64),
+        fusion_out: tuple[int, ...] = (64, 32, 16, 12),
+    ) -> None:
+        super().__init__()
+        channels = 12  # rgb, trimap, the solver's alpha, two known colours, the alpha between these two
+        self.solver = LaplacianMatting()
+        self.backbone = PlainViT(
+            in_chans=channels,
+            embed_dim=embed_dim,
+            depth=depth,
+            heads=heads,
+            image_size=TILE,
+            pretrain_image_size=TILE,
+            window_blocks=(),
+            residual_blocks=(),
+        )
+        self.decoder = DetailCapture(embed_dim, channels, convstream_out, fusion_out, use_sigmoid=False)
+        # Untrained, the network corrects nothing: training starts from the solver's alpha.
+        for parameter in self.decoder.matting_head.matting_convs[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, rgb: Tensor, trimap: Tensor, initial: Tensor | None = None) -> Tensor:
+        """Alpha of a batch of pictures, any height and width.
+
+        Args:
+            rgb: ``[B, 3, H, W]`` in 0..1.
+            trimap: ``[B, 1, H, W]``, 0 sure background, 0.5 unknown, 1 sure foreground. Pictures without one or both
+                of the sure sides get an answer too, from what the network has learned.
+            initial: ``[B, 1, H, W]``, an alpha to start the solver from, such as the previous frame's.
+
+        Returns:
+            ``[B, 1, H, W]`` float32 in 0..1; 0 and 1 where the trimap is.
+
+        Convention:
+            Alpha's pixels are the picture's; a picture mirrored or moved by whole tiles gives alpha moved alike.
+        """
+        rgb, trimap = rgb.float(), trimap.float()
+        return self.correct(rgb, trimap, self.prior(rgb, trimap, initial))
+
+    def prior(self, rgb: Tensor, trimap: Tensor, initial: Tensor | None = None) -> Tensor:
+        """What is known before the network looks: nothing here is learned.
+
+        Args:
+            rgb, trimap, initial: as in :meth:`forward`.
+
+        Returns:
+            ``[B, 7, H, W]`` float32 in 0..1: the solver's alpha, the foreground's colour and the background's colour
+            as spread from the sure regions.
+        """
+        alpha = self.solver(rgb, trimap, initial)
+        foreground, background = spread_colours(rgb, trimap > 0.75), spread_colours(rgb, trimap < 0.25)
+        return torch.cat([alpha, foreground, background], dim=1)
+
+    def correct(self, rgb: Tensor, trimap: Tensor, prior: Tensor) -> Tensor:
+        """Alpha from what is known: :meth:`refine` on each tile of a fixed grid that holds an unknown pixel.
+
+        Args:
+            rgb, trimap: as in :meth:`forward`.
+            prior: ``[B, 7, H, W]`` from :meth:`prior`.
+
+        Returns:
+            As :meth:`forward`.
+        """
+        unknown = (trimap > 0.25) & (trimap < 0.75)
+        alpha = self._in_tiles(torch.cat([rgb, trimap, prior], dim=1), unknown)
+        return torch.where(unknown, alpha.clamp(0, 1), trimap.round())
+
+    def refine(self, rgb: Tensor, trimap: Tensor, prior: Tensor) -> Tensor:
+        """The solver's alpha, corrected by the network: what training trains.
+
+        Args:
+            rgb: ``[N, 3, h, w]`` in 0..1, a tile or a crop; h and w multiples of 16.
+            trimap: ``[N, 1, h, w]`` as in :meth:`forward`.
+            prior: ``[N, 7, h, w]`` cut from :meth:`prior` of the whole picture.
+
+        Returns:
+            ``[N, 1, h, w]`` float32, alpha everywhere, known pixels too; not yet limited to 0..1.
+        """
+        solved, foreground, background = prior[:, :1], prior[:, 1:4], prior[:, 4:]
+        line = foreground - background
+        between = ((rgb - background) * line).sum(1, keepdim=True) / (line.square().sum(1, keepdim=True) + 1e-3)
+        colours = torch.cat([rgb, foreground, background], dim=1) * 4 - 2
+        alphas = torch.cat([trimap, solved, between.clamp(0, 1)], dim=1) * 2 - 1
+        images = torch.cat([colours, alphas], dim=1).contiguous(memory_format=torch.channels_last)
+        with autocast(images.device, self.backbone.patch_embed.proj.weight.dtype):
+            correction: Tensor = self.decoder(self.backbone(images), images)
+        # Added to alpha, not to its logit: a sigmoid passes next to no gradient where the solver is sure and wrong,
+        # which is where there is most to learn.
+        return solved + correction.float()
+
+    def _in_tiles(self, planes: Tensor, unknown: Tensor) -> Tensor:
+        height, width = planes.shape[2:]
+        rows, columns = _grid(height), _grid(width)
+        planes = F.pad(planes, (0, columns[-1] + TILE - width, 0, rows[-1] + TILE - height), mode="replicate")
+        places = [
+            (b, y, x)
+            for b, y, x in itertools.product(range(len(planes)), rows, columns)
+            if unknown[b, :, y : y + TILE, x : x + TILE].any()
+        ]
+        fade = _fade(planes.device)
+        total = torch.zeros_like(planes[:, :1])
+        weight = torch.zeros_like(total)
+        for first in range(0, len(places), TILES_AT_ONCE):
+            chunk = places[first : first + TILES_AT_ONCE]
+            tiles = torch.stack([planes[b, :, y : y + TILE, x : x + TILE] for b, y, x in chunk])
+            refined = self.refine(tiles[:, :3], tiles[:, 3:4], tiles[:, 4:]) * fade
+            for (b, y, x), tile in zip(chunk, refined, strict=True):
+                total[b, :, y : y + TILE, x : x + TILE] += tile
+                weight[b, :, y : y + TILE, x : x + TILE] += fade
+        return (total / weight.clamp(min=1e-9))[:, :, :height, :width]
+
+
+def spread_colours(rgb: Tensor, known: Tensor) -> Tensor:
+    """Colours of the known pixels, carried smoothly to all others: push-pull over a pyramid, at a quarter of the size.
+
+    Args:
+        rgb: ``[B, 3, H, W]``.
+        known: ``[B, 1, H, W]`` bool.
+
+    Returns:
+        ``[B, 3, H, W]``: in known places their own colour, softened; far from any, the mean of the nearest; 0.5 where
+        nothing is known at all.
+
+    Convention:
+        Averages of 4×4, then 2×2 pixels and bilinear enlargement with ``align_corners=False``: areas keep their place.
+    """
+    weight = known.to(rgb.dtype)
+    size = rgb.shape[2:]
+    both = F.avg_pool2d(torch.cat([rgb * weight, weight], dim=1), [min(4, n) for n in size], ceil_mode=True)
+    levels = [both]
+    while max(levels[-1].shape[2:]) > 1:
+        levels.append(F.avg_pool2d(levels[-1], [min(2, n) for n in levels[-1].shape[2:]], ceil_mode=True))
+    colour = torch.full_like(levels[-1][:, :3], 0.5)
+    for level in reversed(levels):
+        total, share = level[:, :3], level[:, 3:]
+        up = F.interpolate(colour, size=level.shape[2:], mode="bilinear", align_corners=False)
+        colour = torch.lerp(up, total / share.clamp(min=1e-6), (share * 4).clamp(max=1))
+    return F.interpolate(colour, size=size, mode="bilinear", align_corners=False)
+
+
+def load_embedded(path: Path | None = None) -> EmbeddedMatting:
+    """The shipped model, or one fine-tuned from it, in evaluation mode and float32 on the CPU.
+
+    Args:
+        path: a file that training wrote; the shipped weights if not given.
+
+    Raises:
+        ModelError: the file is damaged or another model's.
+    """
+    file = path or resources.files("videomatte.models").joinpath("weights", WEIGHTS)
+    model = EmbeddedMatting()
+    try:
+        model.load_state_dict({name: tensor.float() for name, tensor in load(file.read_bytes()).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{file}: not weights of the embedded model: {reason}") from error
+    return model.eval()
+
+
+def _grid(length: int) -> list[int]:
+    """Where tiles start along a side of ``length`` pixels: every ``TILE - OVERLAP``, from 0."""
+    count = max(1, math.ceil((length - OVERLAP) / (TILE - OVERLAP)))
+    return [i * (TILE - OVERLAP) for i in range(count)]
+
+
+def _fade(device: torch.device) -> Tensor:
+    """``[TILE, TILE]`` weights that rise over the overlap: two neighbours' add up to 1."""
+    ramp = (torch.arange(TILE, device=device) + 0.5) / OVERLAP
+    side = torch.minimum(ramp, ramp.flip(0)).clamp(max=1)
+    return side[:, None] * side[None, :]
