@@ -153,7 +153,7 @@ def _core(screen: Screen, subject: Tensor) -> Tensor:
     core = subject & (screen.strict_share < 0.15) & (screen.share < 0.5)
     coarse = _quarter(screen.colour)  # only slow changes are wanted
     for _ in range(2):
-        deep = erode(_quarter(core[None].float()) > 0.99, max(1.0, size / 400)).float()
+        deep = erode(_quarter(core[None].float()) > 0.99, max(1.0, size / 180)).float()
         if not deep.any():
             break
         moments = spread(torch.cat([coarse, coarse.square()]), deep, size / 160)

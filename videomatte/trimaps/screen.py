@@ -187,10 +187,11 @@ def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
         comes back as it was.
     """
     height, width = weight.shape[-2:]
-    size = [max(1, round(height / block)), max(1, round(width / block))]
+    size = (max(1, round(height / block)), max(1, round(width / block)))
     sums = [F.adaptive_avg_pool2d(torch.cat([values * weight, weight]), size)]
-    while max(sums[-1].shape[-2:]) > 1:
-        sums.append(F.adaptive_avg_pool2d(sums[-1], [(n + 1) // 2 for n in sums[-1].shape[-2:]]))
+    while max(size) > 1:
+        size = ((size[0] + 1) // 2, (size[1] + 1) // 2)
+        sums.append(F.adaptive_avg_pool2d(sums[-1], size))
     result = sums[-1][:-1] / sums[-1][-1:].clamp(min=1e-9)
     for finer in reversed(sums[:-1]):
         coarse = _resize(result, finer.shape[-2:], "bilinear")
@@ -201,8 +202,8 @@ def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
 
 def _shrink(picture: Tensor, longer: int) -> Tensor:
     factor = max(picture.shape[-2:]) / longer
-    size = [max(3, round(n / factor)) for n in picture.shape[-2:]]
-    return F.adaptive_avg_pool2d(picture, size) if factor > 1 else picture
+    height, width = (max(3, round(n / factor)) for n in picture.shape[-2:])
+    return F.adaptive_avg_pool2d(picture, (height, width)) if factor > 1 else picture
 
 
 def _resize(picture: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
