@@ -1,0 +1,222 @@
+"""The matting Laplacian's equations on the unknown pixels, and the same energy seen from fields of colour lines.
+
+Levin, Lischinski and Weiss, "A Closed-Form Solution to Natural Image Matting" (2008), ask that alpha be an affine
+function of colour in each 3 × 3 window. With ``c_p`` a pixel's colour less the window's mean and ``Σ`` the window's
+covariance plus ``ε / 9``, the window's energy is ``xᵀ (1 - Q Qᵀ) x`` where ``Q`` has a row ``(1, Σ^-½ c_p) / 3`` for
+each of its nine pixels; the sum over all windows is the matting Laplacian.
+
+What these equations leave free is not just what is smooth: it is every alpha that is ``a · colour + b`` with ``(a, b)``
+smooth. Such fields of colour lines, ``(a, b)`` at the corners of the cells and bilinear between them, are the coarse
+space that :mod:`videomatte.models.laplacian_multigrid` works in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from videomatte.models.laplacian_cells import CELL, HALO, REACH, Cells, pick, sum_corners
+
+__all__ = ["System", "assemble"]
+
+_WINDOW = [(dy, dx) for dy in range(3) for dx in range(3)]
+_STENCIL = 2 * REACH + 1
+_RIDGE = 1e-5
+"""Added to the elements' diagonals, relative to their mean: above the rounding errors of float32."""
+
+
+@dataclass(frozen=True)
+class System:
+    """Equations ``A x = b`` for the alpha of the unknown pixels; known slots are zero throughout.
+
+    For the layout see the Note in :mod:`videomatte.models.laplacian_cells`.
+    """
+
+    cells: Cells
+    """Where the equations' pixels are."""
+    unknown: Tensor
+    """``[8, 8, T + 1]`` bool: the slots that hold an unknown pixel."""
+    stencil: Tensor
+    """``[5, 5, 8, 8, T + 1]``: the coefficients of a pixel's 5 × 5 neighbours in its row of the Laplacian."""
+    right: Tensor
+    """``[8, 8, T + 1]``: b, from the sure foreground around."""
+    inverse_diagonal: Tensor
+    """``[8, 8, T + 1]``."""
+    colours: Tensor
+    """``[4, 8, 8, T + 1]``: red, green and blue, centred and scaled frame by frame, and 1."""
+    hats: Tensor
+    """``[4, 64]``: the weight of each corner of a cell at each of its pixels, bilinear."""
+    elements: Tensor
+    """``[T + 1, 16, 16]``: each cell's share of the energy of ``(a, b)`` at its corners; rows and columns are
+    numbered ``4 · channel + corner``."""
+
+    def apply(self, x: Tensor) -> Tensor:
+        """``A x``, both ``[8, 8, T + 1]``; x is zero on known slots."""
+        return _apply(self.stencil, self.cells.with_halo(x))
+
+    def to_lines(self, x: Tensor) -> Tensor:
+        """``Pᵀ x``, ``[4, N + 1]``: the transpose of :meth:`from_lines`."""
+        lattice = self.cells.lattice
+        weighted = (self.colours * x).reshape(4, CELL * CELL, -1)
+        corners = torch.matmul(self.hats, weighted)
+        return sum_corners(corners, lattice.touching)
+
+    def from_lines(self, lines: Tensor) -> Tensor:
+        """``P lines``: alpha ``[8, 8, T + 1]`` of a field of colour lines ``[4, N + 1]``."""
+        at_corners = pick(lines, self.cells.lattice.corners)
+        fields = torch.matmul(self.hats.T, at_corners).reshape(self.colours.shape)
+        return (fields * self.colours).sum(0)
+
+
+def assemble(rgb: Tensor, unknown: Tensor, foreground: Tensor, epsilon: float) -> System:
+    """The equations of a batch of pictures.
+
+    Args:
+        rgb: ``[B, 3, H, W]`` float32, finite.
+        unknown, foreground: ``[B, 1, H, W]`` bool, from the trimap.
+        epsilon: how much variance of colour counts as none; more gives smoother alpha.
+    """
+    cells = Cells(unknown)
+    count, device = cells.count, rgb.device
+    picture = rgb[0, 0].numel()
+    spread, mean = torch.std_mean(rgb, (2, 3), keepdim=True, correction=0)
+    # Colours of comparable size make good blocks to invert; the space they span stays the same.
+    scaled = ((rgb - mean) / (spread.mean(1, keepdim=True) + 1e-6)).reshape(-1)
+    state = (unknown.to(torch.uint8) + 2 * foreground.to(torch.uint8)).reshape(-1)
+    position = (torch.arange(HALO, device=device) - REACH + 0.5) / CELL
+    side = torch.stack([1 - position, position])
+    hats = torch.einsum("ay,bx->abyx", side, side).reshape(4, HALO, HALO, 1)
+
+    stencil = rgb.new_zeros(_STENCIL, _STENCIL, CELL, CELL, count + 1)
+    right = rgb.new_zeros(CELL, CELL, count + 1)
+    colours = rgb.new_zeros(4, CELL, CELL, count + 1)
+    elements = rgb.new_zeros(count + 1, 16, 16)
+    # On the CPU few cells at once, so that what is made of them stays in the cache.
+    step = 128 if device.type == "cpu" else 4096
+    for start in range(0, count, step):
+        part = slice(start, min(start + step, count))
+        places, inner = cells.places(part.start, part.stop)
+        # ``places`` counts pixels of [B, H, W]; channels of frame b lie 2b pictures further on.
+        frame = cells.lattice.frame[part] * (2 * picture)
+        channels = torch.stack([places + frame + channel * picture for channel in range(3)])
+        known_as = pick(state, places)
+        is_unknown = (known_as == 1).float()
+        q = _windows(pick(rgb.reshape(-1), channels), inner, epsilon)
+        coefficients = _coefficients(q) * cells.own(is_unknown)
+        stencil[..., part] = coefficients
+        right[..., part] = -_apply(coefficients, (known_as == 2).float())
+        basis = torch.cat([pick(scaled, channels), torch.ones_like(is_unknown)[None]]) * is_unknown
+        colours[..., part] = cells.own(basis)
+        elements[part] = _elements(q, _near(is_unknown) & inner[1:-1, 1:-1], basis, hats)
+
+    diagonal = stencil[REACH, REACH]
+    inverse = torch.where(diagonal != 0, diagonal.clamp(min=1e-3).reciprocal(), 0)
+    elements.diagonal(dim1=1, dim2=2).add_(elements.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) * _RIDGE)
+    own_hats = hats[:, REACH : REACH + CELL, REACH : REACH + CELL].reshape(4, CELL * CELL).contiguous()
+    return System(cells, diagonal != 0, stencil, right, inverse, colours, own_hats, elements)
+
+
+def _apply(stencil: Tensor, halo: Tensor) -> Tensor:
+    """``[8, 8, n]`` from coefficients ``[5, 5, 8, 8, n]`` and values ``[12, 12, n]``."""
+    total = torch.zeros_like(stencil[0, 0])
+    for dy in range(_STENCIL):
+        for dx in range(_STENCIL):
+            total.addcmul_(stencil[dy, dx], halo[dy : dy + CELL, dx : dx + CELL])
+    return total
+
+
+def _windows(rgb: Tensor, inner: Tensor, epsilon: float) -> Tensor:
+    """``Q`` of the windows centred in and right around each cell.
+
+    Args:
+        rgb: ``[3, 12, 12, n]``.
+        inner: ``[12, 12, n]`` bool, where a window may be centred.
+
+    Returns:
+        ``[9, 4, 10, 10, n]``: for each pixel of a window its row of Q; zero for windows outside of the picture.
+    """
+    span = HALO - 2
+    taps = torch.stack([rgb[:, dy : dy + span, dx : dx + span] for dy, dx in _WINDOW])
+    taps -= taps.mean(0)
+    red, green, blue = taps.unbind(1)
+    floor = epsilon / 9
+
+    def covariance(a: Tensor, b: Tensor) -> Tensor:
+        # In float64, where there is any, so that subtracting pivots leaves more than rounding errors.
+        total = (a * b).sum(0)
+        return (total if total.device.type == "mps" else total.double()) / 9
+
+    # Σ = L D Lᵀ; rows of Q hold D^-½ L^-1 c.
+    rr, gg, bb = (covariance(c, c) + floor for c in (red, green, blue))
+    rg, rb, gb = covariance(red, green), covariance(red, blue), covariance(green, blue)
+    l10, l20 = rg / rr, rb / rr
+    d1 = (gg - l10 * rg).clamp(min=floor)
+    e21 = gb - l10 * rb
+    l21 = e21 / d1
+    d2 = (bb - l20 * rb - l21 * e21).clamp(min=floor)
+    l10, l20, l21 = l10.float(), l20.float(), l21.float()
+
+    third = inner[1:-1, 1:-1] / 3.0
+    q = torch.empty(9, 4, *third.shape, device=rgb.device)
+    q[:, 0] = third
+    q[:, 1] = red * (rr.rsqrt().float() * third)
+    green = green - l10 * red
+    q[:, 2] = green * (d1.rsqrt().float() * third)
+    q[:, 3] = (blue - l20 * red - l21 * green) * (d2.rsqrt().float() * third)
+    return q
+
+
+def _coefficients(q: Tensor) -> Tensor:
+    """``[5, 5, 8, 8, n]``: rows of the matting Laplacian for each cell's pixels, from ``Q``."""
+    n = q.shape[-1]
+    stencil = torch.zeros(_STENCIL, _STENCIL, CELL, CELL, n, device=q.device)
+    for tap, (dy, dx) in enumerate(_WINDOW):
+        # The windows of which each pixel of the cell is this tap, and what they tie it to.
+        windows = q[:, :, 2 - dy : 2 - dy + CELL, 2 - dx : 2 - dx + CELL]
+        ties = windows[:, 0] * windows[tap, 0]
+        for term in (1, 2, 3):
+            ties.addcmul_(windows[:, term], windows[tap, term])
+        stencil[2 - dy : 5 - dy, 2 - dx : 5 - dx] -= ties.reshape(3, 3, CELL, CELL, n)
+    # Rows of a Laplacian sum to zero; made so, they do in spite of rounding.
+    stencil[REACH, REACH] = 0
+    stencil[REACH, REACH] = -stencil.sum((0, 1))
+    return stencil
+
+
+def _near(unknown: Tensor) -> Tensor:
+    """``[10, 10, n]`` bool: windows that hold an unknown pixel, from ``[12, 12, n]``."""
+    rows = torch.maximum(torch.maximum(unknown[:-2], unknown[1:-1]), unknown[2:])
+    return torch.maximum(torch.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]) > 0
+
+
+def _elements(q: Tensor, counted: Tensor, basis: Tensor, hats: Tensor) -> Tensor:
+    """The energy of the windows centred in each cell, as a form of ``(a, b)`` at the cell's corners.
+
+    A window at the cell's edge sees the cell's own bilinear field carried on past the edge, where the true one has a
+    kink: a small part of the energy, and what this matrix is for, preconditioning, does not ask for more.
+
+    Args:
+        q: ``[9, 4, 10, 10, n]``.
+        counted: ``[10, 10, n]`` bool, the windows that count.
+        basis: ``[4, 12, 12, n]``, colours and 1; zero on known pixels.
+        hats: ``[4, 12, 12, 1]``, the corners' weights, carried on past the cell's edges.
+
+    Returns:
+        ``[n, 16, 16]``.
+    """
+    n = basis.shape[-1]
+    inside = slice(1, 1 + CELL)
+    fields = (basis[:, None] * hats).reshape(16, HALO, HALO, n)
+    counted = counted[inside, inside].float()
+    fitted = torch.zeros(4, 16, CELL, CELL, n, device=q.device)
+    seen = torch.zeros(HALO, HALO, n, device=q.device)
+    for tap, (dy, dx) in enumerate(_WINDOW):
+        pixels = slice(1 + dy, 1 + dy + CELL), slice(1 + dx, 1 + dx + CELL)
+        fitted.addcmul_((q[tap, :, inside, inside] * counted)[:, None], fields[None, :, *pixels])
+        seen[pixels] += counted
+    # xᵀ (1 - Q Qᵀ) x, summed over windows.
+    taken = fitted.permute(4, 1, 0, 2, 3).reshape(n, 16, -1)
+    whole = (fields * seen.sqrt())[:, 1:-1, 1:-1].permute(3, 0, 1, 2).reshape(n, 16, -1)
+    return whole @ whole.mT - taken @ taken.mT
