@@ -4,7 +4,11 @@ decord gives whole frames in 8-bit RGB by number. Measured against PyAV it is ri
 silently wrong elsewhere: MPEG transport streams lose their first frames, AVI and edit lists return other frames than
 asked for, a change of size is rescaled away, deep sources are cut to 8 bits, alpha is dropped, and pictures without
 tags are taken for BT.601 whatever their size. All that is refused. What cannot be told without decoding is not:
-damage inside the pictures of a file passes unnoticed. Chroma is repeated, not interpolated (swscale's
+damage inside the pictures of a file passes unnoticed.
+
+Its seeks are wrong too where a picture leans on one before the key frame (open groups of pictures, intra refresh). So
+frames are always read from the first on, and each batch begins with the last frame of the one before, which must come
+out the same. Chroma is repeated, not interpolated (swscale's
 default), so saturated edges are harsher than from `AvSource`.
 """
 
@@ -16,10 +20,11 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import av
 import torch
+from torch import Tensor
 
 from videomatte.errors import InputError, UsageError
 from videomatte.io.colour import resolve_colour
@@ -101,24 +106,35 @@ class DecordSource:
 
     def _frames(self) -> Iterator[Frame]:
         tick = self.info.time_base
-        seconds = [(pts - self._shown[0][0]) * tick for pts, _ in self._shown]
-        wanted = [
-            index
-            for index, at in enumerate(seconds)
-            if self._span.begun(index, at, tick) and not self._span.ended(index, at, tick)
-        ]
-        if not wanted:
+        seconds = [(shown.pts - self._shown[0].pts) * tick for shown in self._shown]
+        begun = [self._span.begun(index, at, tick) for index, at in enumerate(seconds)]
+        stop = sum(not self._span.ended(index, at, tick) for index, at in enumerate(seconds))
+        if not any(begun[:stop]):
             raise InputError(f"{self._path}: no frame between --start and --end")
-        size = max(1, min(64, _BATCH_BYTES // (3 * self.info.height * self.info.width)))
-        for first in range(0, len(wanted), size):
-            numbers = wanted[first : first + size]
-            batch = torch.from_numpy(self._decord.call(_read_batch, self._reader, numbers))
+        for first, batch in self._batches(stop):
+            for index, pixels in enumerate(batch, first):
+                if begun[index]:
+                    shown = self._shown[index]
+                    rgb = pixels.to(self._device).permute(2, 0, 1).contiguous()
+                    yield Frame(index=index, pts=shown.pts, time_base=tick, rgb=rgb, duration=shown.duration)
+
+    def _batches(self, stop: int) -> Iterator[tuple[int, Tensor]]:
+        """Number of the first frame and ``[N, H, W, 3]`` uint8 of the frames from 0 to ``stop``, some at a time."""
+        size = max(2, min(64, _BATCH_BYTES // (3 * self.info.height * self.info.width)))
+        first, last = 0, None
+        while first < stop:
+            end = min(first + size, stop)
+            while end < stop and end > first + 1 and self._shown[end - 1].leans_back:
+                end -= 1  # the next batch begins with this batch's last frame, to which decord must be able to seek
+            overlap = int(first > 0)
+            batch = torch.from_numpy(self._decord.call(_read_batch, self._reader, list(range(first - overlap, end))))
             if batch.shape[1:] != (self.info.height, self.info.width, 3):
                 raise InputError(f"{self._path}: decord gives {list(batch.shape[1:])} pictures: use --decoder av")
-            for index, pixels in zip(numbers, batch, strict=True):
-                pts, duration = self._shown[index]
-                rgb = pixels.to(self._device).permute(2, 0, 1).contiguous()
-                yield Frame(index=index, pts=pts, time_base=tick, rgb=rgb, duration=duration)
+            if last is not None and not torch.equal(batch[0], last):
+                raise InputError(f"{self._path}: decord does not find frame {first} again: use --decoder av")
+            last = batch[-1].clone()
+            yield first, batch[overlap:]
+            first = end
 
     def _check_sizes(self) -> None:
         """Decode the key frames, where alone a size can change."""
@@ -152,15 +168,25 @@ def _misread(info: ClipInfo) -> str | None:
     return None
 
 
-def _shown(info: ClipInfo) -> list[tuple[int, int | None]]:
-    """Pts and duration of every frame, in presentation order, from the packets.
+class _Shown(NamedTuple):
+    """What a packet says of its frame."""
+
+    pts: int
+    duration: int | None
+    leans_back: bool
+    """Stored behind a key frame and shown before it: needs what lies before the key frame."""
+
+
+def _shown(info: ClipInfo) -> list[_Shown]:
+    """Every frame of a movie, in presentation order, from its packets.
 
     Raises:
         InputError: the file has an edit list or packets without pts, or is cut short.
     """
     path = info.path
     container, stream = open_movie(path)
-    shown: list[tuple[int, int | None]] = []
+    shown: list[_Shown] = []
+    key = 0
     with container:
         check_extent(info, stream)
         ends = LatestEnd()
@@ -170,10 +196,11 @@ def _shown(info: ClipInfo) -> list[tuple[int, int | None]]:
             if packet.is_discard or packet.pts is None:
                 what = "edit lists" if packet.is_discard else "frames without time stamps"
                 raise InputError(f"{path}: decord reads {what} wrongly: use --decoder av")
-            shown.append((packet.pts, packet.duration or None))
+            key = packet.pts if packet.is_keyframe else key
+            shown.append(_Shown(packet.pts, packet.duration or None, packet.pts < key))
         check_end(info, container, len(shown), ends.seconds)
-    shown.sort(key=lambda frame: frame[0])
-    if any(before[0] == after[0] for before, after in pairwise(shown)):
+    shown.sort()
+    if any(before.pts == after.pts for before, after in pairwise(shown)):
         raise InputError(f"{path}: two frames at one time: use --decoder av")
     return shown
 
