@@ -214,21 +214,19 @@ def messddt(predicted: Tensor, true: Tensor, flow: Tensor, trimap: Tensor | None
         ShapeError: shapes do not fit, or there is more than one channel.
 
     Convention:
-        ``flow[t]`` points forwards, from frame t to t + 1: channel 0 is x, to the right, channel 1 is y, downwards. The
-        point (x, y) is the centre of the pixel in column x and row y. The later error is read at p + v, bilinearly.
+        ``flow[t]`` points forwards, from frame t to t + 1: channel 0 is x, to the right, channel 1 is y, downwards, in
+        pixels between pixel centres. The later error is read at p + v, bilinearly.
     """
+    from videomatte.flow.warp import lands_inside, warp
+
     region = _region(predicted, true, trimap)
     steps, _, height, width = predicted[:-1].shape
     if flow.shape != (steps, 2, height, width):
         raise ShapeError(f"messddt: flow must be {[steps, 2, height, width]}, got {list(flow.shape)}")
-    x = flow[:, 0] + torch.arange(width, device=flow.device)
-    y = flow[:, 1] + torch.arange(height, device=flow.device)[:, None]
-    known = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)  # NaN compares false
-    x, y = torch.where(known, x, 0), torch.where(known, y, 0)
-    grid = torch.stack([2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1], dim=-1)
+    known = lands_inside(flow)  # NaN does not
     error = predicted - true
-    later = F.grid_sample(error[1:], grid, mode="bilinear", padding_mode="border", align_corners=True)
-    return _mean((later.square() - error[:-1].square()).abs(), region[:-1] & known[:, None])
+    later = warp(error[1:], flow.nan_to_num())
+    return _mean((later.square() - error[:-1].square()).abs(), region[:-1] & known)
 
 
 def _region(predicted: Tensor, true: Tensor, trimap: Tensor | None) -> Tensor:
