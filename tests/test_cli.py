@@ -93,4 +93,4 @@ def test_quiet_prints_nothing(green_clip: Path, tmp_path: Path, capsys: pytest.C
 def test_evaluate_of_truth_against_itself_is_zero(green_clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alpha = str(green_clip.parent / "alpha")
     assert main(["evaluate", alpha, alpha, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["mad"] == 0
+    assert json.loads(capsys.readouterr().out)["errors"]["mad"] == 0

@@ -55,7 +55,7 @@ def test_matte_is_near_the_truth(green_clip: Path, tmp_path: Path) -> None:
 
     # The subject covers a good part of the frame: an empty or full matte is off by more than 0.2, a hard mask of the
     # screen's colour by some 0.03. A sanity bound, quality is measured in benchmarks/.
-    assert evaluate(output, green_clip.parent / "alpha", None).to_dict()["mad"] < 0.02
+    assert evaluate(output, green_clip.parent / "alpha").errors.mad < 0.02
 
 
 def test_composed_by_hand_gives_the_same_as_one_call(green_clip: Path, tmp_path: Path) -> None:
