@@ -1,0 +1,192 @@
+"""ViTMatte's light decoder: fine features of a stream of convolutions, fused step by step into the backbone's.
+
+Source: Yao et al., "ViTMatte: Boosting Image Matting with Pretrained Plain Vision Transformers", Information Fusion
+2024, section 3.4. Class and parameter names are those of the published checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from videomatte.models.precision import Float32Conv2d
+
+__all__ = ["Basic_Conv3x3", "Basic_Conv3x3_attn", "ConvStream", "DetailCapture", "Fusion_Block", "Matting_Head"]
+
+_PIXELS_AT_ONCE = 2**21
+"""Pixels decoded at a time: a frame of 1080p. Each holds some 170 channels at once, so a whole 4K frame takes 6 GB."""
+
+
+class Basic_Conv3x3(nn.Module):
+    """3×3 convolution without bias, BatchNorm, ReLU."""
+
+    def __init__(self, in_chans: int, out_chans: int, stride: int = 1, padding: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, out_chans, 3, stride, padding, bias=False)
+        self.bn: nn.Module = nn.BatchNorm2d(out_chans)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features ``[B, in_chans, H, W]`` to ``[B, out_chans, H / stride, W / stride]``."""
+        out: Tensor = self.relu(self.bn(self.conv(x)))
+        return out
+
+
+class Basic_Conv3x3_attn(nn.Module):
+    """LayerNorm over the channels of a transformer's tokens, ReLU, 3×3 convolution without bias."""
+
+    def __init__(self, in_chans: int, out_chans: int, stride: int = 1, padding: int = 1) -> None:
+        super().__init__()
+        self.ln = nn.LayerNorm(in_chans)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv = nn.Conv2d(in_chans, out_chans, 3, stride, padding, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens ``[B, H, W, in_chans]`` to features ``[B, out_chans, H / stride, W / stride]``."""
+        x = self.ln(x).permute(0, 3, 1, 2)
+        out: Tensor = self.conv(self.relu(x))
+        return out
+
+
+class ConvStream(nn.Module):
+    """Convolutions of stride 2, one after another, that keep what is fine in the input.
+
+    Args:
+        in_chans: channels of the input.
+        out_chans: channels after each convolution.
+    """
+
+    def __init__(self, in_chans: int = 4, out_chans: Sequence[int] = (48, 96, 192)) -> None:
+        super().__init__()
+        self.conv_chans = [in_chans, *out_chans]
+        self.convs = nn.ModuleList(Basic_Conv3x3(i, o, stride=2) for i, o in pairwise(self.conv_chans))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Input ``[B, in_chans, H, W]`` to ``{"D0": input, "D1": half size, "D2": quarter size, ...}``."""
+        features = {"D0": x}
+        for level, conv in enumerate(self.convs, start=1):
+            x = conv(x)
+            features[f"D{level}"] = x
+        return features
+
+
+class Fusion_Block(nn.Module):
+    """Doubles the size of features and fuses them with finer ones."""
+
+    def __init__(self, in_chans: int, out_chans: int) -> None:
+        super().__init__()
+        self.conv = Basic_Conv3x3(in_chans, out_chans)
+
+    def forward(self, x: Tensor, D: Tensor) -> Tensor:
+        """Features of both sizes to fused ones.
+
+        Convention: bilinear, pixel centres at half-integers (``align_corners=False``), borders repeated.
+
+        Args:
+            x: ``[B, C, H, W]``.
+            D: ``[B, in_chans - C, 2H, 2W]``.
+
+        Returns:
+            ``[B, out_chans, 2H, 2W]``.
+        """
+        upsampled = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        out: Tensor = self.conv(torch.cat([D.to(upsampled.dtype), upsampled], dim=1))
+        return out
+
+
+class Matting_Head(nn.Module):
+    """3×3 convolution, BatchNorm, ReLU, and a 1×1 convolution to one channel, which stays in float32."""
+
+    def __init__(self, in_chans: int = 32, mid_chans: int = 16) -> None:
+        super().__init__()
+        self.matting_convs = nn.Sequential(
+            nn.Conv2d(in_chans, mid_chans, 3, 1, 1),
+            nn.BatchNorm2d(mid_chans),
+            nn.ReLU(inplace=True),
+            Float32Conv2d(mid_chans, 1, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features ``[B, in_chans, H, W]`` to logits of alpha ``[B, 1, H, W]`` float32."""
+        out: Tensor = self.matting_convs(x)
+        return out
+
+
+class DetailCapture(nn.Module):
+    """The decoder: one :class:`Fusion_Block` a level of :class:`ConvStream`, then :class:`Matting_Head`.
+
+    Args:
+        in_chans: channels of the backbone's features.
+        img_chans: channels of the picture the convolution stream sees: 3 for RGB, 4 with the trimap.
+        convstream_out: channels of the convolution stream's levels.
+        fusion_out: channels of the fusion blocks, one more than ``convstream_out`` has.
+        use_sigmoid: give alpha; without it, alpha's logits.
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 384,
+        img_chans: int = 4,
+        convstream_out: Sequence[int] = (48, 96, 192),
+        fusion_out: Sequence[int] = (256, 128, 64, 32),
+        *,
+        use_sigmoid: bool = True,
+    ) -> None:
+        super().__init__()
+        if len(fusion_out) != len(convstream_out) + 1:
+            raise ValueError(
+                f"fusion_out needs one entry more than convstream_out, got {fusion_out} and {convstream_out}"
+            )
+        self.img_chans = img_chans
+        self.use_sigmoid = use_sigmoid
+        self.stride = 2 ** len(fusion_out)
+        self.convstream = ConvStream(img_chans, convstream_out)
+        details = reversed(self.convstream.conv_chans)
+        self.fusion_blks = nn.ModuleList(
+            Fusion_Block(coarse + detail, fused)
+            for (coarse, fused), detail in zip(pairwise([in_chans, *fusion_out]), details, strict=True)
+        )
+        self.matting_head = Matting_Head(fusion_out[-1])
+
+    def forward(self, features: Tensor | dict[str, Tensor], images: Tensor) -> Tensor:
+        """Alpha from the backbone's features and the picture.
+
+        Large pictures are decoded in bands of rows, with the same result and bounded memory. A band is computed with
+        two more rows of features on both sides, which are thrown away: a wrong row at the cut grows to 2e + 1 wrong
+        rows in upsampling and one more in the convolution, so from none to 2^(n + 1) - 2 after n levels and one more
+        in the head, less than the 2 · 2^n pixels of two rows of features.
+
+        Args:
+            features: ``[B, in_chans, H / stride, W / stride]``; or ``{"feature": that, "trimap": [B, 1, H, W]}``,
+                where the trimap becomes the picture's fourth channel if ``img_chans`` is 4. ``stride`` is 2 to the
+                number of fusion blocks, 16 as published.
+            images: ``[B, img_chans, H, W]``, without the trimap if that comes with the features.
+
+        Returns:
+            ``[B, 1, H, W]`` float32, alpha in 0..1 or its logits.
+        """
+        if isinstance(features, dict):
+            if self.img_chans == 4:
+                images = torch.cat([images, features["trimap"]], dim=1)
+            features = features["feature"]
+        height, pixels_a_row = features.shape[2], self.stride * images.shape[0] * images.shape[3]
+        rows = max(1, _PIXELS_AT_ONCE // pixels_a_row)
+        if self.training or rows >= height:  # BatchNorm's statistics in training are those of the whole picture
+            return self._decode(features, images)
+        bands = []
+        for top in range(0, height, rows):
+            first, last = max(0, top - 2), min(height, top + rows + 2)
+            band = self._decode(features[:, :, first:last], images[:, :, first * self.stride : last * self.stride])
+            bands.append(band[:, :, (top - first) * self.stride :][:, :, : rows * self.stride])
+        return torch.cat(bands, dim=2)
+
+    def _decode(self, features: Tensor, images: Tensor) -> Tensor:
+        details = self.convstream(images)
+        for index, fusion in enumerate(self.fusion_blks, start=1):
+            features = fusion(features, details[f"D{len(self.fusion_blks) - index}"])
+        logits: Tensor = self.matting_head(features)
+        return torch.sigmoid(logits) if self.use_sigmoid else logits
