@@ -53,7 +53,7 @@ class Movie:
     alpha: list[np.ndarray] | None
     """``[H, W]`` float64 in [0, 1] per frame."""
     planes: list[list[np.ndarray]]
-    """Code values per frame and plane."""
+    """Code values per frame: Y, Cb, Cr, or R, G, B, and alpha, or a matte alone."""
     depth: int
     end: Fraction
     """Seconds when the last frame goes."""
@@ -76,7 +76,7 @@ def read_av(path: Path) -> Movie:
         else:  # WebM has one duration for the file, from time 0
             end = Fraction(container.duration, av.time_base)
         depth = frames[0].format.components[0].bits
-        planes = [[_plane(p, depth, frame.format.name) for p in frame.planes] for frame in frames]
+        planes = [_components([_plane(p, depth, f) for p in f.planes], f.format.name) for f in frames]
         context = stream.codec_context
         tags = {
             "codec": context.name,
@@ -107,20 +107,24 @@ def read_ffmpeg(path: Path) -> Movie:
     )
     width, height = stream["width"], stream["height"]
     name = _ALPHA_DECODER.get(stream["codec_name"])
-    pixel_format = "yuva420p" if name else stream["pix_fmt"]
+    pixel_format = "yuva420p" if name and "alpha_mode" in str(stream.get("tags")).lower() else stream["pix_fmt"]
     decode = ["ffmpeg", "-v", "error", *(["-c:v", name] if name else []), "-i", path]
     decode += ["-map", "0:v", "-f", "rawvideo", "-pix_fmt", pixel_format, "-vsync", "passthrough", "-"]
     raw = subprocess.run(decode, check=True, capture_output=True).stdout
-    depth = next((bits for bits in (10, 12) if f"{bits}le" in pixel_format), 8)
+    depth = next((bits for bits in (10, 12, 16) if f"{bits}le" in pixel_format), 8)
     samples = np.frombuffer(raw, np.uint8 if depth == 8 else "<u2").astype(np.int64)
     chroma = (-(-height // 2), -(-width // 2)) if "420" in pixel_format else (height, width)
-    shapes = [(height, width), chroma, chroma, *([(height, width)] if pixel_format.startswith("yuva") else [])]
+    if pixel_format.startswith(("yuv", "gbr")):
+        shapes = [(height, width), chroma, chroma, *([(height, width)] if "a" in pixel_format[:4] else [])]
+    else:  # packed, or gray
+        shapes = [(height, width * {"rgb24": 3}.get(pixel_format, 1 if "gray" in pixel_format else 4))]
     planes, at = [], 0
     while at < samples.size:
-        planes.append([])
+        stored = []
         for rows, columns in shapes:
-            planes[-1].append(samples[at : at + rows * columns].reshape(rows, columns))
+            stored.append(samples[at : at + rows * columns].reshape(rows, columns))
             at += rows * columns
+        planes.append(_components(stored, pixel_format))
     tags = {
         "codec": stream["codec_name"],
         "tag": stream["codec_tag_string"],
@@ -137,22 +141,39 @@ def read_png(path: Path, reader: str = "av") -> tuple[np.ndarray, np.ndarray]:
     """Colour ``[H, W, 3]`` and alpha ``[H, W]`` of a 16-bit RGBA PNG, as stored, by PyAV or the system's ffmpeg."""
     with av.open(path) as container:
         frame = next(container.decode(video=0))
-    assert frame.format.name == "rgba64be"
+    name = frame.format.name
+    assert name in ("rgba64be", "rgb48be")
+    channels = 4 if name == "rgba64be" else 3
     if reader == "av":
-        raw = np.frombuffer(frame.planes[0], ">u2").reshape(frame.height, -1)[:, : 4 * frame.width]
+        raw = np.frombuffer(frame.planes[0], ">u2").reshape(frame.height, -1)[:, : channels * frame.width]
     else:
         if not shutil.which("ffmpeg"):
             pytest.skip("no ffmpeg on this system to read back with: apt install ffmpeg")
-        decode = ["ffmpeg", "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgba64be", "-"]
+        decode = ["ffmpeg", "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", name, "-"]
         raw = np.frombuffer(subprocess.run(decode, check=True, capture_output=True).stdout, ">u2")
-    pixels = raw.reshape(frame.height, frame.width, 4).astype(np.int64)
-    return pixels[..., :3], pixels[..., 3]
+    pixels = raw.reshape(frame.height, frame.width, channels).astype(np.int64)
+    return pixels[..., :3], pixels[..., 3] if channels == 4 else np.full(pixels.shape[:2], 65535)
 
 
-def _plane(plane: av.video.plane.VideoPlane, depth: int, pixel_format: str) -> np.ndarray:
-    dtype = np.dtype(np.uint8 if depth == 8 else ("<u2" if pixel_format.endswith("le") else ">u2"))
+def _plane(plane: av.video.plane.VideoPlane, depth: int, frame: av.VideoFrame) -> np.ndarray:
+    """One plane as ``[rows, samples]``, its padding cut off."""
+    name = frame.format.name
+    dtype = np.dtype(np.uint8 if depth == 8 else (">u2" if name.endswith("be") else "<u2"))
     rows = np.frombuffer(plane, dtype).reshape(plane.height, -1)
-    return rows[:, : plane.width].astype(np.int64)
+    packed = {"rgb24": 3, "bgr0": 4, "bgra": 4, "rgba": 4, "argb": 4}.get(name, 1)
+    return rows[:, : plane.width * packed].astype(np.int64)
+
+
+def _components(planes: list[np.ndarray], pixel_format: str) -> list[np.ndarray]:
+    """Stored planes as Y, Cb, Cr or R, G, B, and alpha."""
+    if pixel_format.startswith("gbr"):
+        g, b, r, *alpha = planes
+        return [r, g, b, *alpha]
+    order = pixel_format.removesuffix("24")
+    if order in ("rgb", "bgr0", "bgra", "rgba", "argb"):
+        wanted = "rgba" if "a" in order else "rgb"
+        return [planes[0][:, order.index(c) :: len(order)] for c in wanted]
+    return planes
 
 
 def _alpha(planes: list[list[np.ndarray]], depth: int) -> list[np.ndarray] | None:

@@ -35,11 +35,13 @@ def test_png_is_exact_in_16_bits(dtype: torch.dtype, reader: str, tmp_path: Path
 
 @pytest.mark.parametrize("pixel_format", ["gray16be", "gray", "rgb48be"])
 def test_other_png_layouts_are_full_range_and_exact(pixel_format: str, tmp_path: Path) -> None:
-    fmt = replace(PNG, pixel_format=pixel_format, alpha_bits=0)
+    fmt = replace(PNG, planes={"foreground": pixel_format})
     bits = 8 if pixel_format == "gray" else 16
     ramp = torch.linspace(0, 2**bits - 1, 256).round().to(torch.uint8 if bits == 8 else torch.uint16)
     for colour in (BT709, Colour(), Colour(matrix=0, full_range=True, primaries=1, transfer=13)):
-        (tmp_path / "a.png").write_bytes(encode_image(ramp.expand(3, 2, 256).contiguous(), None, fmt, colour))
+        (tmp_path / "a.png").write_bytes(
+            encode_image(ramp.expand(3, 2, 256).contiguous(), None, fmt, "foreground", colour=colour)
+        )
         with av.open(tmp_path / "a.png") as container:
             plane = next(container.decode(video=0)).planes[0]
         row = np.frombuffer(plane, np.uint8 if bits == 8 else ">u2")[: 768 if "rgb" in pixel_format else 256]

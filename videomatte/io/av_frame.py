@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from videomatte.errors import ShapeError
-from videomatte.io.colour import pixel_layout, resolve_colour, rgb_to_planes
+from videomatte.io.colour import PixelLayout, pixel_layout, resolve_colour, rgb_to_planes
 from videomatte.types import Colour, unit_range
 
 __all__ = ["alpha_codes", "av_frame", "written_colour"]
@@ -58,11 +58,11 @@ def alpha_codes(alpha: Tensor, depth: int) -> Tensor:
     return rounded.to(torch.uint8 if depth <= 8 else torch.uint16)
 
 
-def av_frame(rgb: Tensor, alpha: Tensor | None, pixel_format: str, colour: Colour) -> av.VideoFrame:
+def av_frame(rgb: Tensor | None, alpha: Tensor | None, pixel_format: str, colour: Colour) -> av.VideoFrame:
     """A frame of an encoder's own format, in memory of its own, tagged with its colour.
 
     Args:
-        rgb: ``[3, H, W]`` uint8, uint16 or float with 1.0 at white, on any device.
+        rgb: ``[3, H, W]`` uint8, uint16 or float with 1.0 at white, on any device; ``None`` for a matte alone.
         alpha: ``[1, H, W]`` uint8, uint16 or float, or ``None`` for opaque.
         pixel_format: FFmpeg's name of the planes to make.
         colour: what `written_colour` says.
@@ -73,26 +73,31 @@ def av_frame(rgb: Tensor, alpha: Tensor | None, pixel_format: str, colour: Colou
     Convention:
         Row 0 at the top, column 0 at the left. Alpha is not subsampled and is full range whatever the colour's is.
     """
-    height, width = rgb.shape[1:]
     layout = pixel_layout(pixel_format)
-    planes = rgb_to_planes(rgb, layout, colour)
-    if alpha is not None:
-        if alpha.shape != (1, height, width) or not layout.has_alpha:
+    if rgb is None:
+        if alpha is None or not layout.is_gray or layout.has_alpha:
+            raise ShapeError(f"a matte alone is an alpha for a grey format, got {pixel_format}")
+        height, width = alpha.shape[1:]
+        planes = [_alpha_samples(alpha, layout)]
+    else:
+        height, width = rgb.shape[1:]
+        planes = rgb_to_planes(rgb, layout, colour)
+        if alpha is not None and (alpha.shape != (1, height, width) or not layout.has_alpha):
             place = f"[1, {height}, {width}]" if layout.has_alpha else f"None for {pixel_format}"
             raise ShapeError(f"alpha must be {place}, got {list(alpha.shape)}")
-    elif layout.has_alpha:
-        alpha = rgb.new_ones((1, height, width), dtype=torch.float32)
-    if alpha is not None:
-        component, codes = layout.components[-1], alpha_codes(alpha, layout.depth)
-        if component.plane == len(planes):
-            planes.append(codes)
-        else:
-            planes[component.plane][:, component.offset :: component.step] = codes
+        if layout.has_alpha:
+            if alpha is None:
+                alpha = rgb.new_ones((1, height, width), dtype=torch.float32)
+            component, samples = layout.components[-1], _alpha_samples(alpha, layout)
+            if component.plane == len(planes):
+                planes.append(samples)
+            else:
+                planes[component.plane][:, component.offset :: component.step] = samples
 
     # A fresh frame each time: encoders hold on to the memory they are given and read it later, from their threads.
     frame = av.VideoFrame(width, height, pixel_format)
-    for plane, samples in zip(frame.planes, planes, strict=True):
-        values = samples.cpu().numpy()
+    for plane, filled in zip(frame.planes, planes, strict=True):
+        values = filled.cpu().numpy()
         stored = values.dtype.newbyteorder(">" if pixel_format.endswith("be") else "<")
         rows = np.frombuffer(memoryview(plane), stored).reshape(
             plane.height, -1
@@ -100,6 +105,11 @@ def av_frame(rgb: Tensor, alpha: Tensor | None, pixel_format: str, colour: Colou
         rows[:, : values.shape[1]] = values
     tag(frame, colour)
     return frame
+
+
+def _alpha_samples(alpha: Tensor, layout: PixelLayout) -> Tensor:
+    """Alpha as the plane of a layout: codes of its depth, or the value itself in floating point."""
+    return unit_range(alpha[0]).clamp(0, 1) if layout.is_float else alpha_codes(alpha, layout.depth)
 
 
 def tag(target: av.VideoFrame | av.VideoCodecContext, colour: Colour) -> None:

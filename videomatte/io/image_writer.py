@@ -14,7 +14,7 @@ from torch import Tensor
 from videomatte.errors import OutputError
 from videomatte.io.atomic import Staged, writing
 from videomatte.io.av_frame import av_frame, tag, written_colour
-from videomatte.io.formats import ImageFormat
+from videomatte.io.formats import Content, ImageFormat
 from videomatte.types import Colour
 
 __all__ = ["ImageWriter", "encode_image"]
@@ -26,6 +26,7 @@ class ImageWriter:
     Args:
         path: the final name; what has it is replaced on a clean exit.
         fmt: the row of the table to write.
+        content: what of it: colour with alpha, opaque colour, or the matte alone.
         colour: the source's tags, kept as far as the format can say them.
         folder: make a folder of images named by six digits and the format's suffix, else one image.
         sample_aspect: width of a pixel over its height.
@@ -35,10 +36,18 @@ class ImageWriter:
     """
 
     def __init__(
-        self, path: Path, fmt: ImageFormat, *, colour: Colour, folder: bool, sample_aspect: Fraction = Fraction(1)
+        self,
+        path: Path,
+        fmt: ImageFormat,
+        *,
+        content: Content = "both",
+        colour: Colour,
+        folder: bool,
+        sample_aspect: Fraction = Fraction(1),
     ) -> None:
         self.path = path
         self._format = fmt
+        self._content = content
         self._colour = colour
         self._sample_aspect = sample_aspect
         self._folder = folder
@@ -59,11 +68,11 @@ class ImageWriter:
         finally:
             self._staged.discard()
 
-    def write(self, rgb: Tensor, alpha: Tensor | None, number: int) -> None:
+    def write(self, rgb: Tensor | None, alpha: Tensor | None, number: int) -> None:
         """Take the next image.
 
         Args:
-            rgb: ``[3, H, W]`` uint8, uint16 or float with 1.0 at white; straight.
+            rgb: ``[3, H, W]`` uint8, uint16 or float with 1.0 at white; ``None`` for a matte alone.
             alpha: ``[1, H, W]`` uint8, uint16 or float in [0, 1]; ``None`` for opaque.
             number: what the image is called in a folder.
 
@@ -74,7 +83,9 @@ class ImageWriter:
         if self._count and not self._folder:
             raise OutputError(f"{self.path}: the clip has more than one frame: write to a folder, or to a movie")
         self._count += 1
-        data = encode_image(rgb, alpha, self._format, self._colour, self._sample_aspect)
+        data = encode_image(
+            rgb, alpha, self._format, self._content, colour=self._colour, sample_aspect=self._sample_aspect
+        )
         place = self._staged.temporary
         if self._folder:
             place /= f"{number:06d}{self._format.suffix}"
@@ -85,16 +96,23 @@ class ImageWriter:
 
 
 def encode_image(
-    rgb: Tensor, alpha: Tensor | None, fmt: ImageFormat, colour: Colour, sample_aspect: Fraction = Fraction(1)
+    rgb: Tensor | None,
+    alpha: Tensor | None,
+    fmt: ImageFormat,
+    content: Content = "both",
+    *,
+    colour: Colour,
+    sample_aspect: Fraction = Fraction(1),
 ) -> bytes:
     """One image file's bytes; arguments as for `ImageWriter`."""
-    height, width = rgb.shape[1:]
-    colour = written_colour(colour, fmt.pixel_format, height, width, keeps_full_range=True)
+    pixel_format = fmt.planes[content]
+    height, width = (alpha if rgb is None and alpha is not None else cast("Tensor", rgb)).shape[1:]
+    colour = written_colour(colour, pixel_format, height, width, keeps_full_range=True)
     context = cast("av.VideoCodecContext", av.CodecContext.create(fmt.codec, "w"))
-    context.width, context.height, context.pix_fmt = width, height, fmt.pixel_format
+    context.width, context.height, context.pix_fmt = width, height, pixel_format
     context.time_base = Fraction(1, 25)  # asked for by every encoder, stored by none of these
     context.sample_aspect_ratio = sample_aspect
     context.options = dict(fmt.options)
     tag(context, colour)
-    packets = [*context.encode(av_frame(rgb, alpha, fmt.pixel_format, colour)), *context.encode(None)]
+    packets = [*context.encode(av_frame(rgb, alpha, pixel_format, colour)), *context.encode(None)]
     return b"".join(bytes(packet) for packet in packets)

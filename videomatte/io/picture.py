@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
-from videomatte.io.formats import ImageFormat
+from videomatte.io.formats import FORMATS, ImageFormat
 from videomatte.io.image_writer import ImageWriter
 from videomatte.types import Colour
 
 __all__ = ["write_picture"]
 
-_PNG = ImageFormat(
-    name="picture",
-    title="PNG, 8 bits, opaque",
-    suffix=".png",
-    codec="png",
-    pixel_format="rgb24",
-    alpha_bits=0,
-    alpha_error=0,
-    opens_in="everything",
-)
+_PNG = next(f for f in FORMATS if isinstance(f, ImageFormat) and f.name == "png")
+_PICTURE = replace(_PNG, planes={"foreground": "rgb24"}, colour_bits=8)
 
 
 def write_picture(path: Path, rgb: Tensor) -> None:
@@ -30,5 +23,5 @@ def write_picture(path: Path, rgb: Tensor) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    with ImageWriter(path, _PNG, colour=Colour(full_range=True), folder=False) as writer:
+    with ImageWriter(path, _PICTURE, content="foreground", colour=Colour(full_range=True), folder=False) as writer:
         writer.write(rgb, None, 0)

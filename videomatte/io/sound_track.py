@@ -11,6 +11,7 @@ from av.container import OutputContainer
 from numpy.typing import NDArray
 
 from videomatte.errors import ShapeError
+from videomatte.io.containers import Container
 
 __all__ = ["SoundTrack"]
 
@@ -23,20 +24,21 @@ class SoundTrack:
 
     Args:
         container: the movie; its header must not have been written yet.
-        codec: FFmpeg's name of the encoder.
-        rate: samples a second in the file.
+        kind: which encoder the movie's sound takes, and at which rate if it prescribes one.
+        rate: samples a second in the file, where it does not.
         channels: 1 or 2.
 
     Raises:
         ShapeError: neither one nor two channels.
     """
 
-    def __init__(self, container: OutputContainer, codec: str, rate: int, channels: int) -> None:
+    def __init__(self, container: OutputContainer, kind: Container, rate: int, channels: int) -> None:
         if channels not in _LAYOUTS:
             raise ShapeError(f"sound must have 1 or 2 channels, got {channels}")
+        rate = kind.sound_rate or rate
         self._container = container
         self._channels = channels
-        self._stream = cast("av.AudioStream", container.add_stream(codec, rate=rate))
+        self._stream = cast("av.AudioStream", container.add_stream(kind.sound_codec, rate=rate))
         self._stream.codec_context.layout = _LAYOUTS[channels]
         self._stream.codec_context.bit_rate = _BITS_PER_SECOND_AND_CHANNEL * channels
         self._stream.codec_context.time_base = Fraction(1, rate)

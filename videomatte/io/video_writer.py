@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from videomatte.errors import OutputError, ShapeError, UsageError
 from videomatte.io.atomic import Staged, writing
+from videomatte.io.audio import Audio
 from videomatte.io.av_frame import av_frame, tag, written_colour
-from videomatte.io.formats import VideoFormat
+from videomatte.io.containers import Container
+from videomatte.io.formats import Content, VideoFormat
 from videomatte.io.sound_track import SoundTrack
 from videomatte.types import Colour
 
@@ -29,6 +32,7 @@ class VideoWriter:
     Args:
         path: the file's final name; one that exists is replaced on a clean exit.
         fmt: the row of the table to write.
+        content: what of it: colour with alpha, opaque colour, or the matte alone.
         width: columns of every frame.
         height: rows of every frame.
         time_base: seconds per unit of pts. MOV and MP4 keep it to the tick, WebM keeps milliseconds.
@@ -36,11 +40,13 @@ class VideoWriter:
             Frames are shown by their pts, never by it.
         colour: the source's tags; they are kept as far as the format can say them, and the pixels follow them.
         sample_aspect: width of a pixel over its height.
-        sound_rate: samples a second of the sound, or ``None`` for a silent movie. Opus is always at 48000.
+        comment: what the file says of itself, or ``None``.
+        audio: a clip whose sound the movie carries; the writer attaches it, and writes it along with the pictures.
+        sound_rate: samples a second of sound handed over by `write_sound`, or ``None``. Opus is always at 48000.
         sound_channels: 1 or 2.
 
     Raises:
-        UsageError: pixels that are not square, and a format that cannot say so.
+        UsageError: pixels that are not square, or an odd width, and a format that cannot hold them.
         OutputError: the file cannot be made, or the encoder refuses the size.
     """
 
@@ -49,12 +55,15 @@ class VideoWriter:
         path: Path,
         fmt: VideoFormat,
         *,
+        content: Content = "both",
         width: int,
         height: int,
         time_base: Fraction,
         rate: Fraction | None,
         colour: Colour,
         sample_aspect: Fraction = Fraction(1),
+        comment: str | None = None,
+        audio: Audio | None = None,
         sound_rate: int | None = None,
         sound_channels: int = 2,
     ) -> None:
@@ -63,30 +72,39 @@ class VideoWriter:
                 f"{path}: the clip's pixels are {sample_aspect} times as wide as high, and {fmt.title} can only be "
                 "written with square ones: write another format"
             )
+        if width % 2 and not fmt.keeps_odd_width:
+            raise UsageError(f"{path}: {fmt.title} takes no odd width, and the clip is {width} wide: write prores4444")
         self.path = path
         self._size = (height, width)
         self._time_base = time_base
-        self._pixel_format = fmt.pixel_format_for(width, height)
+        self._pixel_format = fmt.planes_for(content, width, height)
+        colour = replace(colour, transfer=fmt.transfer_aliases.get(colour.transfer or 0, colour.transfer))
         self._colour = written_colour(colour, self._pixel_format, height, width, keeps_full_range=fmt.keeps_full_range)
         self._duration = max(1, round(1 / (rate * time_base))) if rate else 1
         self._held: av.VideoFrame | None = None
         self._last_pts = -1
         self._durations: dict[int, int] = {}
+        self._audio = audio
         self._staged = Staged(path)
         try:
             with writing(path):
-                # "file:" so that no name is taken for an address; the time scales so that ticks stay what they are.
+                # "file:" so that no name is taken for an address.
                 self._container = av.open(
-                    f"file:{self._staged.temporary}", "w", format=fmt.container, options=_time_scales(fmt, time_base)
+                    f"file:{self._staged.temporary}",
+                    "w",
+                    format=fmt.container.muxer,
+                    options=_muxer_options(fmt.container, time_base),
                 )
+                if comment:
+                    self._container.metadata["comment"] = comment
                 stream = self._container.add_stream(fmt.codec, options=dict(fmt.options))
                 self._stream = cast("av.VideoStream", stream)
                 self._open_encoder(fmt, rate, sample_aspect)
                 self._sound = (
-                    SoundTrack(self._container, fmt.sound_codec, fmt.sound_rate or sound_rate, sound_channels)
-                    if sound_rate
-                    else None
+                    SoundTrack(self._container, fmt.container, sound_rate, sound_channels) if sound_rate else None
                 )
+                if audio is not None:
+                    audio.attach(self._container, fmt.container)
         except BaseException:
             self._abandon()
             raise
@@ -103,11 +121,11 @@ class VideoWriter:
         finally:
             self._abandon()
 
-    def write(self, rgb: Tensor, alpha: Tensor | None, pts: int, duration: int | None = None) -> None:
+    def write(self, rgb: Tensor | None, alpha: Tensor | None, pts: int, duration: int | None = None) -> None:
         """Take the next frame.
 
         Args:
-            rgb: ``[3, H, W]`` uint8, uint16 or float with 1.0 at white; straight.
+            rgb: ``[3, H, W]`` uint8, uint16 or float with 1.0 at white; ``None`` for a matte alone.
             alpha: ``[1, H, W]`` uint8, uint16 or float in [0, 1]; ``None`` for opaque.
             pts: when it is shown, in units of the time base; not below 0, and later than the frame before.
             duration: how long, in the same units. Only the last frame's has an effect, the others last until the next;
@@ -117,8 +135,11 @@ class VideoWriter:
             ShapeError: a wrong size, or an alpha where the format has none.
             OutputError: pts does not follow, or the disk does not take the frame.
         """
-        if rgb.shape != (3, *self._size):
-            raise ShapeError(f"rgb must be [3, {self._size[0]}, {self._size[1]}], got {list(rgb.shape)}")
+        height, width = self._size
+        if rgb is not None and rgb.shape != (3, height, width):
+            raise ShapeError(f"rgb must be [3, {height}, {width}], got {list(rgb.shape)}")
+        if rgb is None and (alpha is None or alpha.shape != (1, height, width)):
+            raise ShapeError(f"alpha must be [1, {height}, {width}], got {alpha if alpha is None else [*alpha.shape]}")
         if pts <= self._last_pts:
             before = f"not after the {self._last_pts} before it" if self._held else "before time 0"
             raise OutputError(f"{self.path}: a frame's pts is {pts}, {before}: the clip's time stamps are damaged")
@@ -154,6 +175,8 @@ class VideoWriter:
         context.time_base = self._time_base
         context.sample_aspect_ratio = sample_aspect
         context.thread_type = av.codec.context.ThreadType.AUTO
+        if fmt.codec == "libx265":
+            context.codec_tag = "hvc1"  # the kind of HEVC in MP4 that Apple's readers open
         tag(context, self._colour)
         try:
             context.open()
@@ -170,6 +193,8 @@ class VideoWriter:
             for packet in self._stream.encode(frame):
                 # Encoders pass no durations on, and without its own the last frame would be a tick long.
                 packet.duration = self._durations.pop(packet.pts, 0) if packet.pts is not None else 0
+                if self._audio is not None and packet.dts is not None:
+                    self._audio.advance(packet.dts * Fraction(packet.time_base))
                 self._container.mux(packet)
 
     def _finish(self) -> None:
@@ -180,6 +205,9 @@ class VideoWriter:
         with writing(self.path):
             if self._sound is not None:
                 self._sound.finish()
+            if self._audio is not None:
+                last = self._last_pts * self._time_base
+                self._audio.finish(last, last + self._duration * self._time_base)
             self._container.close()
         self._staged.publish()
 
@@ -190,10 +218,13 @@ class VideoWriter:
         self._staged.discard()
 
 
-def _time_scales(fmt: VideoFormat, time_base: Fraction) -> dict[str, str]:
-    """Options that keep pts, and the start of the first frame, to the tick."""
-    if fmt.container not in ("mov", "mp4"):
-        return {}
+def _muxer_options(container: Container, time_base: Fraction) -> dict[str, str]:
+    # Pictures and sound wait for each other in memory, a second of them at most.
+    options = {"max_interleave_delta": str(av.time_base)}
+    if not container.keeps_ticks:
+        # A codec's lead-in before time 0 stays there; else it would push the pictures off their time.
+        return options | {"avoid_negative_ts": "disabled"}
     ticks = time_base.denominator
     # The movie's own clock counts start offsets and the length of the sound: a multiple of the ticks, fine enough.
-    return {"video_track_timescale": str(ticks), "movie_timescale": str(ticks * -(-48_000 // ticks))}
+    scales = {"video_track_timescale": str(ticks), "movie_timescale": str(ticks * -(-48_000 // ticks))}
+    return options | scales

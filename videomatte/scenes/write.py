@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from torch import Tensor
 
 from videomatte.scenes.scene import SceneSettings, render
 from videomatte.scenes.sound import SOUND_RATE, sound
 from videomatte.types import Colour
 
 if TYPE_CHECKING:
-    from videomatte.io.formats import ImageFormat
+    from videomatte.io.formats import Content, ImageFormat
     from videomatte.io.image_writer import ImageWriter
 
 __all__ = ["write_clip"]
@@ -39,26 +38,30 @@ def write_clip(settings: SceneSettings, folder: Path) -> Path:
         OutputError: the folder cannot be written.
     """
     # Here and not above: those who only render need no encoder.
-    from videomatte.io.formats import VideoFormat, choose_format
+    from videomatte.io.choice import choose_format
+    from videomatte.io.formats import ImageFormat, VideoFormat
     from videomatte.io.image_writer import ImageWriter
     from videomatte.io.video_writer import VideoWriter
 
-    movie = choose_format("clip.mp4")
+    movie, deep = choose_format("clip.mp4", content="foreground"), choose_format("frames/")
     assert isinstance(movie, VideoFormat)
-    colour, alpha, trimap = _png("rgb48be", 16), _png("gray16be", 16), _png("gray", 8)
+    assert isinstance(deep, ImageFormat)
+    shallow = replace(deep, planes={"alpha": "gray"}, alpha_bits=8)  # a trimap has three values
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
 
-        def images(name: str, fmt: ImageFormat) -> ImageWriter:
-            writer = ImageWriter(folder / name, fmt, colour=_IMAGE_COLOUR, folder=not name.endswith(".png"))
+        def images(name: str, fmt: ImageFormat, content: Content) -> ImageWriter:
+            is_folder = not name.endswith(".png")
+            writer = ImageWriter(folder / name, fmt, content=content, colour=_IMAGE_COLOUR, folder=is_folder)
             return stack.enter_context(writer)
 
-        alphas, trimaps = images("alpha", alpha), images("trimap", trimap)
-        foregrounds, backgrounds = images("foreground", colour), images("background", colour)
+        alphas, trimaps = images("alpha", deep, "alpha"), images("trimap", shallow, "alpha")
+        foregrounds, backgrounds = images("foreground", deep, "foreground"), images("background", deep, "foreground")
         clip = stack.enter_context(
             VideoWriter(
                 folder / "clip.mp4",
                 movie,
+                content="foreground",
                 width=settings.width,
                 height=settings.height,
                 time_base=1 / settings.rate,
@@ -71,30 +74,10 @@ def write_clip(settings: SceneSettings, folder: Path) -> Path:
         clip.write_sound(sound(settings), SOUND_RATE)
         for frame in render(settings):
             clip.write(frame.rgb, None, pts=frame.index, duration=1)
-            alphas.write(_gray(frame.alpha), None, frame.index)
-            trimaps.write(_gray(frame.trimap), None, frame.index)
+            alphas.write(None, frame.alpha, frame.index)
+            trimaps.write(None, frame.trimap, frame.index)
             foregrounds.write(frame.despilled, None, frame.index)
             backgrounds.write(frame.background, None, frame.index)
             if frame.index == 0 and frame.plate is not None:
-                images("plate.png", colour).write(frame.plate, None, 0)
+                images("plate.png", deep, "foreground").write(frame.plate, None, 0)
     return folder / "clip.mp4"
-
-
-def _png(pixel_format: str, bits: int) -> ImageFormat:
-    from videomatte.io.formats import ImageFormat
-
-    return ImageFormat(
-        name=f"png-{pixel_format}",
-        title=f"PNG, {bits} bits, opaque",
-        suffix=".png",
-        codec="png",
-        pixel_format=pixel_format,
-        alpha_bits=0,
-        alpha_error=0,
-        opens_in="everything",
-        options={"pred": "up", "compression_level": "1"},
-    )
-
-
-def _gray(plane: Tensor) -> Tensor:
-    return plane.expand(3, -1, -1)
