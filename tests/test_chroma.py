@@ -142,6 +142,13 @@ def test_an_empty_screen_is_all_background() -> None:
         assert key_one(screen(colour)).unique().tolist() == [BACKGROUND]
 
 
+def test_a_line_left_around_the_picture_by_a_scaler_is_no_edge() -> None:
+    rgb = screen(COLOURS["green"], fall=0.2)
+    rgb[:, 0] *= 0.85
+    rgb[:, :, -1] *= 0.85
+    assert key_one(rgb).unique().tolist() == [BACKGROUND]
+
+
 def test_a_given_colour_is_found_where_auto_would_take_another() -> None:
     rgb = screen(COLOURS["green"])
     rgb[:, 90:] = screen(COLOURS["blue"])[:, 90:]

@@ -158,7 +158,10 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
             return None
 
     plate = _resize(plate, rgb.shape[-2:], "bilinear")
-    smooth = F.avg_pool2d(F.pad(rgb[None], (1, 1, 1, 1), mode="replicate"), 3, 1)[0]
+    # The outermost pixels are the next ones' again: scalers leave them darker, which would be an edge all around.
+    edge = 1 if min(rgb.shape[-2:]) > 16 else 0
+    inner = rgb[None, :, edge : rgb.shape[1] - edge, edge : rgb.shape[2] - edge]
+    smooth = F.avg_pool2d(F.pad(inner, [edge + 1] * 4, mode="replicate"), 3, 1)[0]
     c = chroma(smooth)
     share, light = _share(c, plate, _WIDE), smooth.mean(0) / plate[2].clamp(min=1e-4) - 1
     # By the upper half alone, for the same reason: no edge gets into the noise.
