@@ -68,7 +68,7 @@ def train(settings: TrainSettings, output: Path, *, progress: bool = False) -> T
     cache = settings.cache or output / "cache"
     learned = Prepared(_samples(settings), cache / "train", subject.prior)
     held_out = _held_out(settings, subject, cache / "validation")
-    batches = Batches(learned, seed=settings.seed, batch=settings.batch, crop=settings.crop, weaken=subject.weaken)
+    batches = Batches(learned, seed=settings.seed, batch=settings.batch, crop=settings.crop, vary=subject.vary)
 
     trainer = Trainer(subject.model, subject.predict, settings, device)
     if checkpoint.exists():

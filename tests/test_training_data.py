@@ -12,7 +12,7 @@ from videomatte.training.backdrops import Backdrops, screen
 from videomatte.training.damage import spill
 from videomatte.training.data import Batches, Prepared, ProceduralSamples, trimap_unit
 from videomatte.training.samples import draw_sample, random_trimap
-from videomatte.training.weaken import weaken
+from videomatte.training.vary import recolour, vary_prior, weaken
 from videomatte.trimaps.morphology import OPAQUE, TRANSPARENT
 
 SIZE = 224
@@ -177,4 +177,21 @@ def test_a_weakened_prior_keeps_what_is_known() -> None:
         assert float(worse.min()) >= 0
         assert float(worse.max()) <= 1
         changed += not torch.equal(worse, prior)
-    assert 10 <= changed <= 30  # every other one
+    assert 5 <= changed <= 22  # one in three
+
+
+def test_a_recoloured_composite_is_one() -> None:
+    generator = torch.Generator().manual_seed(1)
+    front, back = torch.rand(2, 1, 3, 16, 16, generator=generator)
+    alpha = torch.rand(1, 1, 16, 16, generator=generator)
+    for seed in range(10):
+        rgb, prior = vary_prior(
+            stream(seed),
+            alpha * front + (1 - alpha) * back,
+            alpha.new_full((1, 1, 16, 16), 0.5),
+            torch.cat([alpha, front, back], dim=1),
+        )
+        assert prior is not None
+        assert torch.allclose(alpha * prior[:, 1:4] + (1 - alpha) * prior[:, 4:], rgb, atol=1e-6)
+        assert 0 <= rgb.min() <= rgb.max() <= 1
+    assert not torch.equal(recolour(stream(3), front), recolour(stream(4), front))

@@ -24,14 +24,14 @@ from videomatte.training.backdrops import Backdrops
 from videomatte.training.samples import Sample, draw_sample
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN
 
-__all__ = ["Batch", "Batches", "Prepared", "Prior", "ProceduralSamples", "Samples", "Weaken"]
+__all__ = ["Batch", "Batches", "Prepared", "Prior", "ProceduralSamples", "Samples", "Vary"]
 
 Prior = Callable[[Tensor, Tensor], Tensor]
 """Float rgb ``[T, 3, H, W]`` and trimap ``[T, 1, H, W]`` to what the network is told besides, ``[T, C, H, W]``."""
 
 
-Weaken = Callable[[Rng, Tensor, Tensor, Tensor], Tensor]
-"""A random generator, float rgb, trimap and prior of a crop to another prior of its shape."""
+Vary = Callable[[Rng, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
+"""A random generator, float rgb, trimap and prior of a crop to another rgb and prior."""
 
 
 class Samples(Protocol):
@@ -138,11 +138,11 @@ class Batches(Dataset[Batch]):
         seed: of the order and of the crops.
         batch: crops a batch, even.
         crop: side of a crop in pixels.
-        weaken: makes the prior of a crop, or of both of a pair, worse; None leaves all as they are.
+        vary: changes rgb and prior of a crop, or of both of a pair; None leaves them as they are.
     """
 
-    def __init__(self, prepared: Prepared, *, seed: int, batch: int, crop: int, weaken: Weaken | None = None) -> None:
-        self.prepared, self.seed, self.batch, self.crop, self.weaken = prepared, seed, batch, crop, weaken
+    def __init__(self, prepared: Prepared, *, seed: int, batch: int, crop: int, vary: Vary | None = None) -> None:
+        self.prepared, self.seed, self.batch, self.crop, self.vary = prepared, seed, batch, crop, vary
 
     def __getitem__(self, step: int) -> Batch:
         """Batch number ``step``."""
@@ -182,9 +182,10 @@ class Batches(Dataset[Batch]):
                 alpha.float() / 255,
                 [r.float() for r in rest],
             )
-            if rest and self.weaken is not None:
-                rest = [self.weaken(rng, rgb, trimap, rest[0])]
-            cuts.append([rgb, trimap, alpha, *rest])
+            known = rest[0] if rest else None
+            if self.vary is not None:
+                rgb, known = self.vary(rng, rgb, trimap, known)
+            cuts.append([rgb, trimap, alpha, *([] if known is None else [known])])
         return cuts
 
 

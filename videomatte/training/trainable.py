@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from videomatte.models.embedded import EmbeddedMatting, load_embedded
-from videomatte.training.data import Batch, Prior, Weaken
-from videomatte.training.weaken import weaken
+from videomatte.training.data import Batch, Prior, Vary
+from videomatte.training.vary import vary_colours, vary_prior
 
 __all__ = ["Trainable", "open_trainable", "trainable", "write_weights"]
 
@@ -28,8 +28,8 @@ class Trainable:
     """Written into the weights: embedded or vitmatte."""
     prior: Prior | None
     """What the network is told besides picture and trimap; nothing in it is learned, so it is made once and kept."""
-    weaken: Weaken | None
-    """Makes a prior worse at times, so that the network learns more."""
+    vary: Vary
+    """Makes more of a crop."""
     predict: Callable[[nn.Module, Batch], Tensor]
     """Alpha ``[B, 1, h, w]`` of crops, with gradients."""
     answer: Callable[[nn.Module, Tensor, Tensor, Tensor | None], Tensor]
@@ -57,9 +57,9 @@ def open_trainable(name: str, *, scratch: bool) -> Trainable:
 def trainable(model: nn.Module) -> Trainable:
     """What the loop needs to know of ``model``: the embedded one, or a network from picture and trimap alone."""
     if isinstance(model, EmbeddedMatting):
-        return Trainable(model, "embedded", model.prior, weaken, _refine_crops, _correct)
+        return Trainable(model, "embedded", model.prior, vary_prior, _refine_crops, _correct)
     return Trainable(
-        model, "vitmatte", None, None, lambda network, batch: network(batch.rgb, batch.trimap), _known_forced
+        model, "vitmatte", None, vary_colours, lambda network, batch: network(batch.rgb, batch.trimap), _known_forced
     )
 
 
