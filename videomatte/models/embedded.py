@@ -207,7 +207,7 @@ def load_embedded(path: Path | None = None) -> EmbeddedMatting:
     Raises:
         ModelError: the file is damaged or another model's.
     """
-    file = path or resources.files("videomatte.models").joinpath("weights", WEIGHTS)
+    file = path or resources.files("videomatte.models") / "weights" / WEIGHTS
     model = EmbeddedMatting()
     try:
         model.load_state_dict({name: tensor.float() for name, tensor in load(file.read_bytes()).items()})
