@@ -50,7 +50,7 @@ def list_images(path: Path) -> list[Path]:
         if len(kinds) > 1:
             raise InputError(f"{path}: holds several kinds of images ({', '.join(kinds)}): give each its own folder")
     else:
-        pattern = re.compile(re.sub(r"%(?:0?(\d+))?d", lambda m: rf"\\d{{{m[1] or 1},}}", re.escape(path.name)))
+        pattern = re.compile(re.sub(r"%(?:0?(\d+))?d", lambda m: rf"\d{{{m[1] or 1},}}", re.escape(path.name)))
         found = [p for p in path.parent.iterdir() if pattern.fullmatch(p.name)] if path.parent.is_dir() else []
     if not found:
         raise InputError(f"{path}: no images there ({', '.join(IMAGE_SUFFIXES)})")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videomatte.errors import InputError
 from videomatte.io.colour import planes_to_alpha, planes_to_rgb
 from videomatte.io.pixel_layout import ChromaSiting, PixelLayout, pixel_layout
 from videomatte.types import Colour
@@ -20,11 +21,11 @@ _CENTRED = ("mjpeg", "mpeg1video", "h263", "theora", "webp")
 
 _UNPACKED = {
     "pal8": "rgba", "monow": "gray", "monob": "gray",
-    "yuyv422": "yuv422p", "uyvy422": "yuv422p", "yvyu422": "yuv422p", "uyyvyy411": "yuv411p",
+    "yuyv422": "yuv422p", "uyvy422": "yuv422p", "yvyu422": "yuv422p",
     "vyu444": "yuv444p", "vuyx": "yuv444p", "vuya": "yuva444p", "ayuv": "yuva444p", "uyva": "yuva444p",
     "y210": "yuv422p10", "nv20": "yuv422p10", "y212": "yuv422p12", "y216": "yuv422p16",
     "xv30": "yuv444p10", "v30x": "yuv444p10", "xv36": "yuv444p12", "xv48": "yuv444p16", "ayuv64": "yuva444p16",
-    "yuv444p10msb": "yuv444p10", "yuv444p12msb": "yuv444p12", "gbrp10msb": "gbrp10", "gbrp12msb": "gbrp12",
+    "yuv444p10msb": "yuv444p10", "yuv444p12msb": "yuv444p12",
     "x2rgb10": "gbrp10", "x2bgr10": "gbrp10",
     **{f"{order}{bits}": "rgb24" for order in ("rgb", "bgr") for bits in ("4", "4_byte", "8", "444", "555", "565")},
 }  # fmt: skip
@@ -60,10 +61,13 @@ def frame_tensors(
     if layout.pix_fmt != frame.format.name:
         # Range and matrix in are range and matrix out: the samples are moved, not converted.
         swing = frame.color_range or 1
-        frame = frame.reformat(
-            format=layout.pix_fmt, src_colorspace="ITU709", dst_colorspace="ITU709", src_color_range=swing,
-            dst_color_range=2 if layout.is_rgb or layout.is_gray else swing,
-        )  # fmt: skip
+        try:
+            frame = frame.reformat(
+                format=layout.pix_fmt, src_colorspace="ITU709", dst_colorspace="ITU709", src_color_range=swing,
+                dst_color_range=2 if layout.is_rgb or layout.is_gray else swing,
+            )  # fmt: skip
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise InputError(f"pixel format {frame.format.name!r} cannot be unpacked") from error
     planes = [_plane(frame, number, layout).to(device) for number in range(layout.plane_count)]
     return planes_to_rgb(planes, layout, colour, frame.height, frame.width), planes_to_alpha(planes, layout)
 

@@ -30,8 +30,11 @@ __all__ = [
 MAX_SIDE = 16384
 """Largest width or height, in pixels: more is taken for a bomb, and refused before a frame is decoded."""
 
-_NO_MEDIA = ("tty", "concat", "hls", "dash", "imf", "lavfi", "sdp")
-"""Demuxers that render text, or open whatever a text names."""
+_LISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0")
+"""What playlists begin with: they name other files, and waiting for one that is not there takes minutes."""
+
+_TEXTS = ("tty", "concat", "hls", "dash", "imf", "sdp")
+"""Demuxers that render text, or open what a text names."""
 
 _UNSPECIFIED = 2
 
@@ -48,6 +51,13 @@ def open_container(path: Path, data: bytes | None = None) -> InputContainer:
         raise InputError(f"{path}: is a folder, not a movie" if path.is_dir() else f"{path}: is not a regular file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty")
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise InputError(f"{path}: not readable: {reason(error)}") from error
+    if head.lstrip().startswith(_LISTS):
+        raise InputError(f"{path}: not readable as a movie or image: it is a text")
     # max_pixels stops a decoder before it asks for memory; the whitelist stops a file from pulling in others.
     options = {"max_pixels": str(MAX_SIDE**2), "protocol_whitelist": "file"}
     # "file:" keeps a colon in a name from being read as a protocol.
@@ -56,7 +66,7 @@ def open_container(path: Path, data: bytes | None = None) -> InputContainer:
         container = av.open(name, metadata_errors="replace", options=options)
     except (av.error.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not readable as a movie or image: {reason(error)}") from error
-    if container.format.name in _NO_MEDIA:
+    if container.format.name in _TEXTS:
         container.close()
         raise InputError(f"{path}: not readable as a movie or image: it is a text")
     return cast("InputContainer", container)
