@@ -277,7 +277,7 @@ FORMATS: tuple[VideoFormat | ImageFormat, ...] = (
         colour_bits=0,
         colour_exact=False,
         alpha_bits=10,
-        alpha_error=0.125,  # coded without loss: half a step of 10 bits
+        alpha_error=0.13,  # coded without loss: half a step of 10 bits
         opens_in="FFmpeg, mpv, VLC, Nuke, DaVinci Resolve; not browsers",
         options={"qp": "0", "preset": "medium", "bf": "0"},
     ),
