@@ -13,6 +13,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from itertools import chain
 
 import torch
@@ -23,7 +24,7 @@ from videomatte.components import label_components
 from videomatte.errors import InputError, UsageError
 from videomatte.trimaps.morphology import dilate, erode, trimap_of
 from videomatte.trimaps.screen import Screen, chroma, find_hue, fit_screen, spread
-from videomatte.types import FOREGROUND, Frame, TrimapFrame, unit_range
+from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, unit_range
 
 __all__ = ["ChromaKey", "trimap_from_screen"]
 
@@ -128,8 +129,16 @@ def trimap_from_screen(screen: Screen) -> Tensor:
     labels, areas = label_components(dilate(weak, 1))
     evidence = torch.bincount(labels[strong], minlength=len(areas))
     subject = weak & (evidence > 3 + (size / 300) ** 2)[labels]
+    trimap = torch.full_like(subject, BACKGROUND, dtype=torch.uint8)
+    if subject.any():
+        box = _around(subject, margin=size // 100 + 3)  # all the rest is background
+        trimap[box] = _around_subject(_cut(screen, box), subject[box], size)
+    return trimap[None]
 
-    core = _core(screen, subject)
+
+def _around_subject(screen: Screen, subject: Tensor, size: int) -> Tensor:
+    """``[H, W]``: the trimap of a part of the frame, ``size`` being the longer side of the whole."""
+    core = _core(screen, subject, size)
     labels, areas = label_components(~core)
     outside = torch.bincount(labels[~subject], minlength=len(areas))
     shown = torch.bincount(labels.flatten(), screen.share.flatten(), minlength=len(areas)) / areas.clamp(min=1)
@@ -138,10 +147,10 @@ def trimap_from_screen(screen: Screen) -> Tensor:
     speck = (size / 160) ** 2
     foreground = _without_specks(erode(core, max(2.0, size / 160)), speck)
     background = _without_specks(erode(~subject, max(2.0, size / 200)), speck)
-    return trimap_of(foreground, background)[None]
+    return trimap_of(foreground, background)
 
 
-def _core(screen: Screen, subject: Tensor) -> Tensor:
+def _core(screen: Screen, subject: Tensor, size: int) -> Tensor:
     """``[H, W]`` bool: the pixels of the subject through which none of the screen shows, edges not yet drawn back.
 
     The subject's own colour is taken from its depth and spread outwards. A pixel whose chroma lies between that and the
@@ -149,7 +158,6 @@ def _core(screen: Screen, subject: Tensor) -> Tensor:
     a key signal of zero already where a third of the screen shows. A colour off that line is something else, and is
     taken to be of no hue by itself.
     """
-    size = max(subject.shape)
     core = subject & (screen.strict_share < 0.15) & (screen.share < 0.5)
     coarse = _quarter(screen.colour)  # only slow changes are wanted
     for _ in range(2):
@@ -172,6 +180,18 @@ def _core(screen: Screen, subject: Tensor) -> Tensor:
 
 def _quarter(picture: Tensor) -> Tensor:
     return F.avg_pool2d(picture, 4, ceil_mode=True, count_include_pad=False)
+
+
+def _around(mask: Tensor, margin: int) -> tuple[slice, slice]:
+    """The rows and columns that hold a mask's true pixels and so many around them."""
+    lines = [mask.any(dim=dim).nonzero() for dim in (1, 0)]
+    rows, columns = (slice(max(0, int(n[0]) - margin), int(n[-1]) + 1 + margin) for n in lines)
+    return rows, columns
+
+
+def _cut(screen: Screen, box: tuple[slice, slice]) -> Screen:
+    maps = {field.name: getattr(screen, field.name)[..., *box] for field in fields(screen) if field.name != "hue"}
+    return replace(screen, **maps)
 
 
 def _without_specks(mask: Tensor, area: float) -> Tensor:
