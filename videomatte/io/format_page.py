@@ -19,9 +19,10 @@ A pair that cannot be is refused before any work, with the nearest that works. T
 `videomatte/io/formats.py`.
 
 Colour is straight, in the clip's own transfer; see [colour.md](colour.md). Alpha is written plane by plane and never
-passes through a colour converter. In all but the lossy VP9 rows fully transparent and fully opaque come out exactly.
-The error is the largest found when it is read back, in steps of 1/255. For VP9 it is the worst of single pixels in hair over noise; one pixel
-of a thousand is off by more than 9.
+passes through a colour converter. Fully transparent and fully opaque come out exactly in all but the lossy VP9 rows
+and `prores4444-fast`, whose encoder stores full opacity as 4092 of 4095: use `prores4444` for what is finished.
+The error is the largest found when it is read back, in steps of 1/255; for VP9 it is that of the worst single pixel in
+hair over noise, and with `vp9` one pixel of a thousand is off by more than 9.
 """
 
 _NOTES = """\

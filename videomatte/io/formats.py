@@ -136,6 +136,7 @@ FORMATS: tuple[VideoFormat | ImageFormat, ...] = (
         opens_in=_PRORES_READERS,
         keeps_odd_width=False,
         transfer_aliases={6: 1, 14: 1, 15: 1},  # one function, says H.273
+        # The encoder widens its 10 bits of alpha by zeros, so that full opacity becomes 4092 of 4095.
         options={"profile": "4", "vendor": "apl0"},  # a third of the time; flat quality, so hard pictures suffer
     ),
     VideoFormat(
