@@ -21,7 +21,7 @@ from videomatte.training.data import Batches, Prepared, ProceduralSamples, Sampl
 from videomatte.training.folders import FolderSamples, read_pictures
 from videomatte.training.loop import Trainer, append
 from videomatte.training.settings import TrainSettings
-from videomatte.training.trainable import Trainable, open_trainable, write_weights
+from videomatte.training.trainable import Trainable, open_trainable
 from videomatte.training.validate import measure
 
 __all__ = ["TrainReport", "train"]
@@ -96,7 +96,7 @@ def train(settings: TrainSettings, output: Path, *, progress: bool = False) -> T
         errors = {name: measure(answer, prepared, device) for name, prepared in held_out.items()}
         append(log, {**entry, "seconds_a_step": seconds, "validation": errors})
         if fmean(e["mad"] for e in errors.values()) <= _best(log):
-            write_weights(trainer.average, subject.kind, weights)
+            subject.write(trainer.average, weights)
         trainer.save(checkpoint)
         draw_curves(log, output / "curves.png")
     bar.close()

@@ -1,5 +1,6 @@
 """The loop: a run that was stopped ends bit for bit where one that was not does, and the folder says what happened."""
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from videomatte.errors import UsageError
-from videomatte.models.embedded import EmbeddedMatting
+from pipelines.train import train
+from videomatte.errors import ModelError, UsageError
+from videomatte.models.embedded import EmbeddedMatting, load_embedded
 from videomatte.training.backdrops import Backdrops
 from videomatte.training.data import Batches, Prepared, ProceduralSamples
 from videomatte.training.loop import Trainer, learning_rate
@@ -88,12 +90,6 @@ def test_contradictions_are_refused() -> None:
 
 
 def test_train_leaves_weights_that_load_and_a_log(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    import json
-
-    from pipelines.train import train
-    from videomatte.models.embedded import load_embedded
-
     settings = replace(SETTINGS, steps=2, scratch=True, size=192, crop=192)
     report = train(settings, tmp_path)
     assert report.steps == 2
@@ -108,3 +104,24 @@ def test_train_leaves_weights_that_load_and_a_log(tmp_path: Path) -> None:
     more = train(replace(settings, steps=4), tmp_path)  # goes on, does not start again
     assert more.steps == 4
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_published_network_is_tuned_on_a_folder_and_loads_again(tmp_path: Path) -> None:
+    """ViTMatte's code path, on a network small enough for a test."""
+    from videomatte.models.checkpoint import write_checkpoint
+    from videomatte.models.load import load_network
+    from videomatte.models.vitmatte import ViTMatte, ViTMatteConfig
+
+    small = ViTMatteConfig(embed_dim=48, depth=2, heads=2, window_blocks=(0,), residual_blocks=(1,), image_size=96)
+    torch.manual_seed(0)
+    write_checkpoint(ViTMatte(small), tmp_path / "small.safetensors")
+    settings = replace(SETTINGS, model=str(tmp_path / "small.safetensors"), steps=2, lr=1e-4)
+    report = train(settings, tmp_path / "run")
+    before, after = load_network(settings.model).state_dict(), load_network(str(report.weights)).state_dict()
+    assert before.keys() == after.keys()
+    assert any(bool((before[name] != after[name]).any()) for name in before)
+
+
+def test_a_model_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no weights"):
+        train(replace(SETTINGS, model="laplacian"), tmp_path)

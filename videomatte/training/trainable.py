@@ -11,11 +11,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from videomatte.models.embedded import EmbeddedMatting, load_embedded
+from videomatte.errors import ModelError
+from videomatte.models.checkpoint import write_checkpoint
+from videomatte.models.embedded import EmbeddedMatting
+from videomatte.models.load import load_network
+from videomatte.models.vitmatte import ViTMatte
 from videomatte.training.data import Batch, Prior, Vary
 from videomatte.training.vary import vary_colours, vary_prior
 
-__all__ = ["Trainable", "open_trainable", "trainable", "write_weights"]
+__all__ = ["Trainable", "open_trainable", "trainable"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,6 @@ class Trainable:
 
     model: nn.Module
     """What is trained."""
-    kind: str
-    """Written into the weights: embedded or vitmatte."""
     prior: Prior | None
     """What the network is told besides picture and trimap; nothing in it is learned, so it is made once and kept."""
     vary: Vary
@@ -34,48 +36,53 @@ class Trainable:
     """Alpha ``[B, 1, h, w]`` of crops, with gradients."""
     answer: Callable[[nn.Module, Tensor, Tensor, Tensor | None], Tensor]
     """Alpha ``[B, 1, H, W]`` of whole pictures from rgb, trimap and prior; 0 and 1 where the trimap is."""
+    write: Callable[[nn.Module, Path], None]
+    """Weights in half precision as ``--model`` takes them, into a ``.safetensors`` that is replaced if it is there."""
 
 
 def open_trainable(name: str, *, scratch: bool) -> Trainable:
     """A model by name or path, ready to train.
 
     Args:
-        name: ``embedded``, a name of the registry or the path of a checkpoint.
+        name: as for :func:`videomatte.models.load.load_network`.
         scratch: start from random weights.
 
     Raises:
-        ModelError: it cannot be found or loaded.
+        ModelError: it cannot be found or loaded, or has no weights.
     """
-    if name == "embedded":
-        return trainable(EmbeddedMatting() if scratch else load_embedded())
-    from videomatte.models.registry import load_model
-
-    model = load_model(name)
-    return trainable(type(model)(model.config) if scratch else model)
-
-
-def trainable(model: nn.Module) -> Trainable:
-    """What the loop needs to know of ``model``: the embedded one, or a network from picture and trimap alone."""
+    if name == "embedded" and scratch:
+        return trainable(EmbeddedMatting())
+    model = load_network(name)
     if isinstance(model, EmbeddedMatting):
-        return Trainable(model, "embedded", model.prior, vary_prior, _refine_crops, _correct)
-    return Trainable(
-        model, "vitmatte", None, vary_colours, lambda network, batch: network(batch.rgb, batch.trimap), _known_forced
-    )
+        return trainable(EmbeddedMatting() if scratch else model)
+    if isinstance(model, ViTMatte):
+        return trainable(ViTMatte(model.config) if scratch else model)
+    raise ModelError(f"{name} has no weights to train")
 
 
-def write_weights(model: nn.Module, kind: str, path: Path) -> None:
-    """Weights in half precision as ``--model`` takes them, under their name only when whole.
+def trainable(model: EmbeddedMatting | ViTMatte) -> Trainable:
+    """What the loop needs to know of ``model``."""
+    if isinstance(model, EmbeddedMatting):
+        return Trainable(model, model.prior, vary_prior, _refine_crops, _correct, _write_embedded)
+    return Trainable(model, None, vary_colours, _whole_crops, _known_forced, _write_network)
 
-    Args:
-        model: as trained.
-        kind: as in :class:`Trainable`.
-        path: a ``.safetensors`` file, replaced if it is there.
-    """
+
+def _write_embedded(model: nn.Module, path: Path) -> None:
+    """Half precision, under its name only when whole."""
     # Counters of batches, the only integers, serve training alone.
     tensors = {name: t.half().contiguous() for name, t in model.state_dict().items() if t.is_floating_point()}
     partial = path.with_suffix(".part")
-    save_file(tensors, partial, metadata={"format": "pt", "videomatte": kind})
+    save_file(tensors, partial, metadata={"format": "pt", "videomatte": "embedded"})
     partial.replace(path)
+
+
+def _write_network(model: nn.Module, path: Path) -> None:
+    write_checkpoint(cast("ViTMatte", model), path, torch.float16)
+
+
+def _whole_crops(model: nn.Module, batch: Batch) -> Tensor:
+    alpha: Tensor = model(batch.rgb, batch.trimap)
+    return alpha
 
 
 def _refine_crops(model: nn.Module, batch: Batch) -> Tensor:
