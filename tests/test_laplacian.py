@@ -14,7 +14,7 @@ from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.laplacian_multigrid import Hierarchy
 from videomatte.models.laplacian_system import System, assemble
 
-EXACT = LaplacianMatting(steps=300)
+EXACT = LaplacianMatting(steps=120)
 
 
 def still(data: Path, name: str, scale: float = 0.25) -> tuple[Tensor, Tensor]:

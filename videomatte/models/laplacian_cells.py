@@ -156,15 +156,14 @@ class Cells:
         self.lattice = lattice = Lattice(active)
         self.count = lattice.cells
         self.per_frame = PerFrame(lattice.frame, lattice.frames)
-        self._neighbours = {
-            (dy, dx): F.pad(
-                lattice.cell_ids[lattice.frame, lattice.row + dy + 1, lattice.column + dx + 1],
-                (0, 1),
-                value=self.count,
-            )
-            for dy in (-1, 0, 1)
-            for dx in (-1, 0, 1)
-        }
+        around = [
+            lattice.cell_ids[lattice.frame, lattice.row + dy, lattice.column + dx] for dy in range(3) for dx in range(3)
+        ]
+        neighbours = F.pad(torch.stack(around), (0, 1), value=self.count).reshape(3, 3, -1)
+        step = torch.arange(-REACH, CELL + REACH, device=unknown.device)
+        cell, slot = step.div(CELL, rounding_mode="floor") + 1, step % CELL
+        slots = (slot[:, None] * CELL + slot)[..., None]
+        self._halo = slots * (self.count + 1) + neighbours[cell[:, None], cell]
 
     def places(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Where in the pictures the pixels of some cells and around them lie.
@@ -188,13 +187,7 @@ class Cells:
 
     def with_halo(self, x: Tensor) -> Tensor:
         """``[12, 12, T + 1]``: ``[8, 8, T + 1]`` with what lies around each cell; zero where no cell is."""
-        halo = x.new_empty(HALO, HALO, x.shape[-1])
-        ours = {-1: slice(0, REACH), 0: slice(REACH, REACH + CELL), 1: slice(REACH + CELL, HALO)}
-        theirs = {-1: slice(CELL - REACH, CELL), 0: slice(None), 1: slice(0, REACH)}
-        for (dy, dx), cells in self._neighbours.items():
-            part = x[theirs[dy], theirs[dx]]
-            halo[ours[dy], ours[dx]] = part if dy == dx == 0 else pick(part, cells)
-        return halo
+        return pick(x.reshape(-1), self._halo)
 
     def read(self, pictures: Tensor) -> Tensor:
         """``[8, 8, T + 1]`` from ``[B, 1, H, W]``."""

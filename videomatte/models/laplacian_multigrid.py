@@ -76,15 +76,14 @@ class Hierarchy:
         return self._levels[0].apply(lines)
 
     def cycle(self, residual: Tensor, depth: int = 0) -> Tensor:
-        """An approximate solution ``[4, N + 1]`` by one W-cycle: symmetric and positive, fit to precondition with."""
+        """An approximate solution ``[4, N + 1]`` by one V-cycle: symmetric and positive, fit to precondition with."""
         if depth == len(self._ways):
             return self._solve_dense(residual)
         level, (up, down) = self._levels[depth], self._ways[depth]
         lines = level.smooth(residual)
-        for _ in range(2):
-            left = residual - level.apply(lines)
-            coarse = self.cycle((pick(left, down) * self._hat).sum(1), depth + 1)
-            lines += pick(coarse, up).mean(1)
+        left = residual - level.apply(lines)
+        coarse = self.cycle((pick(left, down) * self._hat).sum(1), depth + 1)
+        lines += pick(coarse, up).mean(1)
         return lines.add_(level.smooth(residual - level.apply(lines)))
 
     def _solve_dense(self, residual: Tensor) -> Tensor:

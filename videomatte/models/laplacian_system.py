@@ -74,22 +74,24 @@ def assemble(rgb: Tensor, unknown: Tensor, foreground: Tensor, epsilon: float) -
     """The equations of a batch of pictures.
 
     Args:
-        rgb: ``[B, 3, H, W]`` float32, finite.
+        rgb: ``[B, 3, H, W]`` float32; NaN and infinity count as black and white.
         unknown, foreground: ``[B, 1, H, W]`` bool, from the trimap.
         epsilon: how much variance of colour counts as none; more gives smoother alpha.
     """
     cells = Cells(unknown)
     count, device = cells.count, rgb.device
     picture = rgb[0, 0].numel()
-    spread, mean = torch.std_mean(rgb, (2, 3), keepdim=True, correction=0)
     # Colours of comparable size make good blocks to invert; the space they span stays the same.
-    scaled = ((rgb - mean) / (spread.mean(1, keepdim=True) + 1e-6)).reshape(-1)
+    spread, mean = torch.std_mean(_finite(rgb[..., ::4, ::4]), (2, 3), correction=0)
+    centre, scale = mean.T, 1 / (spread.mean(1) + 1e-6)
+    flat = rgb.reshape(-1)
     state = (unknown.to(torch.uint8) + 2 * foreground.to(torch.uint8)).reshape(-1)
     position = (torch.arange(HALO, device=device) - REACH + 0.5) / CELL
     side = torch.stack([1 - position, position])
     hats = torch.einsum("ay,bx->abyx", side, side).reshape(4, HALO, HALO, 1)
 
-    stencil = rgb.new_zeros(_STENCIL, _STENCIL, CELL, CELL, count + 1)
+    stencil = rgb.new_empty(_STENCIL, _STENCIL, CELL, CELL, count + 1)
+    stencil[..., count] = 0
     right = rgb.new_zeros(CELL, CELL, count + 1)
     colours = rgb.new_zeros(4, CELL, CELL, count + 1)
     elements = rgb.new_zeros(count + 1, 16, 16)
@@ -99,15 +101,17 @@ def assemble(rgb: Tensor, unknown: Tensor, foreground: Tensor, epsilon: float) -
         part = slice(start, min(start + step, count))
         places, inner = cells.places(part.start, part.stop)
         # ``places`` counts pixels of [B, H, W]; channels of frame b lie 2b pictures further on.
-        frame = cells.lattice.frame[part] * (2 * picture)
-        channels = torch.stack([places + frame + channel * picture for channel in range(3)])
+        frame = cells.lattice.frame[part]
         known_as = pick(state, places)
         is_unknown = (known_as == 1).float()
-        q = _windows(pick(rgb.reshape(-1), channels), inner, epsilon)
+        places += frame * (2 * picture)
+        colour = _finite(pick(flat, torch.stack([places + channel * picture for channel in range(3)])))
+        q = _windows(colour, inner, epsilon)
         coefficients = _coefficients(q) * cells.own(is_unknown)
         stencil[..., part] = coefficients
         right[..., part] = -_apply(coefficients, (known_as == 2).float())
-        basis = torch.cat([pick(scaled, channels), torch.ones_like(is_unknown)[None]]) * is_unknown
+        colour = (colour - centre[:, None, None, frame]) * (scale[frame] * is_unknown)
+        basis = torch.cat([colour, is_unknown[None]])
         colours[..., part] = cells.own(basis)
         elements[part] = _elements(q, _near(is_unknown) & inner[1:-1, 1:-1], basis, hats)
 
@@ -116,6 +120,10 @@ def assemble(rgb: Tensor, unknown: Tensor, foreground: Tensor, epsilon: float) -
     elements.diagonal(dim1=1, dim2=2).add_(elements.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) * _RIDGE)
     own_hats = hats[:, REACH : REACH + CELL, REACH : REACH + CELL].reshape(4, CELL * CELL).contiguous()
     return System(cells, diagonal != 0, stencil, right, inverse, colours, own_hats, elements)
+
+
+def _finite(rgb: Tensor) -> Tensor:
+    return torch.nan_to_num(rgb, nan=0.0, posinf=1.0, neginf=0.0)
 
 
 def _apply(stencil: Tensor, halo: Tensor) -> Tensor:
@@ -210,13 +218,13 @@ def _elements(q: Tensor, counted: Tensor, basis: Tensor, hats: Tensor) -> Tensor
     inside = slice(1, 1 + CELL)
     fields = (basis[:, None] * hats).reshape(16, HALO, HALO, n)
     counted = counted[inside, inside].float()
-    fitted = torch.zeros(4, 16, CELL, CELL, n, device=q.device)
+    fitted = torch.zeros(16, 4, CELL, CELL, n, device=q.device)
     seen = torch.zeros(HALO, HALO, n, device=q.device)
     for tap, (dy, dx) in enumerate(_WINDOW):
         pixels = slice(1 + dy, 1 + dy + CELL), slice(1 + dx, 1 + dx + CELL)
-        fitted.addcmul_((q[tap, :, inside, inside] * counted)[:, None], fields[None, :, *pixels])
+        fitted.addcmul_(q[tap, :, inside, inside] * counted, fields[:, None, *pixels])
         seen[pixels] += counted
-    # xᵀ (1 - Q Qᵀ) x, summed over windows.
-    taken = fitted.permute(4, 1, 0, 2, 3).reshape(n, 16, -1)
-    whole = (fields * seen.sqrt())[:, 1:-1, 1:-1].permute(3, 0, 1, 2).reshape(n, 16, -1)
+    whole = fields[:, 1:-1, 1:-1] * seen[1:-1, 1:-1].sqrt()
+    # xᵀ (1 - Q Qᵀ) x, summed over windows. Cells first by a transposition of two axes, which torch does fast.
+    taken, whole = (terms.reshape(-1, n).T.contiguous().reshape(n, 16, -1) for terms in (fitted, whole))
     return whole @ whole.mT - taken @ taken.mT
