@@ -61,7 +61,17 @@ def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress:
         trimaps = _open_trimaps(settings, stack)
         matting = open_matting(settings.model, device)
         stack.enter_context(clock.span("encode"))  # this thread's own work, the waits below taken off
-        sink = stack.enter_context(open_sink(output, source.info, format=settings.format, overwrite=settings.overwrite))
+        sink = stack.enter_context(
+            open_sink(
+                output,
+                source.info,
+                format=settings.format,
+                content=settings.content,
+                premultiplied=settings.premultiplied,
+                audio=settings.audio,
+                overwrite=settings.overwrite,
+            )
+        )
         threads = stack.enter_context(Threads())
 
         frames = threads.boundary(clock.stage("decode", source))
@@ -88,6 +98,7 @@ def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress:
         peak_memory_bytes=peak_memory_bytes(),
         settings=resolved,
         settings_fingerprint=fingerprint(resolved),
+        fallbacks=tuple(sink.notes),
     )
 
 
@@ -105,4 +116,5 @@ def _naming(clip: Path) -> Iterator[None]:
 def _open_trimaps(settings: MatteSettings, stack: ExitStack) -> TrimapStage:
     if settings.trimap is None:
         return ChromaKey(settings.key or "auto")
-    return TrimapFiles(stack.enter_context(open_source(settings.trimap)))
+    trimaps = stack.enter_context(open_source(settings.trimap))
+    return TrimapFiles(trimaps, clip_ends_early=settings.end is not None)

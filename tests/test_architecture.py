@@ -53,6 +53,7 @@ LAYERS = [
         "videomatte.models",
         "videomatte.sheet",
         "videomatte.trimaps.morphology",
+        "videomatte.trimaps.screen",
     },
     {  # stages, and what they are run with
         "videomatte.config",

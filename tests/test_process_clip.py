@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import pytest
 import torch
 
@@ -168,3 +169,14 @@ def test_interrupted_run_ends_at_once_and_leaves_nothing(
         assert process.wait(timeout=20) == code
         assert time.monotonic() - sent < 5, "the promise to users"
     assert not list(tmp_path.iterdir())
+
+
+def test_sound_is_carried_bit_for_bit_unless_told_otherwise(green_clip: Path, tmp_path: Path) -> None:
+    def packets(path: Path) -> list[bytes]:
+        with av.open(str(path)) as container:
+            return [bytes(p) for p in container.demux(audio=0) if p.size] if container.streams.audio else []
+
+    videomatte.matte(green_clip, tmp_path / "sound.mov")
+    assert packets(tmp_path / "sound.mov") == packets(green_clip) != []
+    videomatte.matte(green_clip, tmp_path / "mute.mov", audio=False, end="2")
+    assert not packets(tmp_path / "mute.mov")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import signal
 import sys
 import traceback
@@ -140,6 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(signal, "SIGTERM"):
         # A polite kill unwinds like an error, so that nothing half-written stays behind.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # What a stage has to say without failing (a screen that leaves the picture) goes where errors go.
+    logging.basicConfig(format="videomatte: %(message)s", level=logging.WARNING)
     try:
         parse(words).run()
     except SystemExit as exit_:  # tyro has printed what is wrong, or the help

@@ -35,6 +35,12 @@ class MatteSettings:
     """What turns trimaps into mattes: a name that 'videomatte models' lists, or the path of a checkpoint."""
     format: str | None = None
     """Output format by name, such as prores4444, where the extension of the output does not say enough."""
+    content: Literal["both", "foreground", "alpha"] = "both"
+    """What is written: the foreground with its alpha, the foreground alone, or the alpha alone as full-range grey."""
+    premultiplied: bool = False
+    """Write colour times alpha instead of straight colour, and say so in the file."""
+    audio: bool = True
+    """Carry the clip's sound into a movie, bit for bit where the container takes it."""
     device: str = "auto"
     """Where tensors live: auto (CUDA where there is one), cpu, cuda, cuda:1."""
     decoder: Literal["auto", "av", "decord"] = "auto"

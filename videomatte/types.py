@@ -88,11 +88,11 @@ class Colour:
 class AudioInfo:
     """One audio stream of a clip."""
 
-    codec: str
-    """The codec's short name, such as ``aac``."""
-    sample_rate: int
+    codec: str | None
+    """The codec's short name, such as ``aac``; ``None`` where no decoder is known for it."""
+    sample_rate: int | None
     """Samples a second."""
-    channels: int
+    channels: int | None
     """Number of channels."""
     start_seconds: float | None
     """When the stream starts on the clip's clock, or ``None`` where the container does not say."""
@@ -309,6 +309,9 @@ class MattingStage(Protocol):
 class Sink(Protocol):
     """Writes mattes. A context manager: leaving it cleanly publishes the output under its final name, leaving it by an
     exception publishes nothing and removes what was written."""
+
+    notes: list[str]
+    """What had to be done otherwise than asked, one sentence each; complete once the sink is left."""
 
     def __enter__(self) -> Self: ...
 

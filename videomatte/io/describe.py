@@ -54,7 +54,7 @@ def describe(info: ClipInfo, *, as_json: bool = False) -> str:
     return "\n".join(f"{name:<10} {value}" for name, value in rows.items())
 
 
-def _known(value: Fraction | int | None, words: Callable[..., str]) -> str:
+def _known(value: Fraction | int | str | None, words: Callable[..., str]) -> str:
     return "unknown" if value is None else words(value)
 
 

@@ -210,10 +210,11 @@ def _duration(container: InputContainer, stream: av.VideoStream) -> Fraction | N
 
 def _audio(stream: av.AudioStream) -> AudioInfo:
     start = stream.start_time
+    codec: av.AudioCodecContext | None = stream.codec_context  # None where FFmpeg knows no decoder
     return AudioInfo(
-        codec=stream.codec_context.name,
-        sample_rate=stream.codec_context.sample_rate,
-        channels=stream.codec_context.channels,
+        codec=codec.name if codec else None,
+        sample_rate=codec.sample_rate if codec else None,
+        channels=codec.channels if codec else None,
         start_seconds=None if start is None or not stream.time_base else float(start * stream.time_base),
         language=stream.language if stream.language not in (None, "und") else None,
     )
