@@ -28,7 +28,7 @@ def test_commands_and_snippets_run_in_order(green_clip: Path, tmp_path: Path, mo
     snippets = blocks("python")
     assert len(snippets) >= 2
     for snippet in snippets:
-        exec(compile(snippet, "README.md", "exec"), {})  # noqa: S102 - our own page
+        exec(compile(snippet, "README.md", "exec"), {})
     for name in ("matte.mov", "matte.webm", "frames", "traced.mov", "cutout.png", "composed.mov"):
         assert (tmp_path / name).exists(), name
 
