@@ -4,7 +4,6 @@ import struct
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -51,19 +50,39 @@ def test_exact_formats_are_exact(pix_fmt: str, suffix: str, codec: str, tmp_path
 @pytest.mark.parametrize(("kind", "step"), [("float", 0.0), ("half", 2**-10)])
 def test_exr_keeps_scene_linear_floats(kind: str, step: float, tmp_path: Path) -> None:
     values = torch.rand(4, 33, 47, generator=torch.Generator().manual_seed(5)) * 30 - 1
-    encoder = av.CodecContext.create("exr", "w")
-    assert isinstance(encoder, av.VideoCodecContext)
-    encoder.height, encoder.width, encoder.pix_fmt, encoder.time_base = 33, 47, "gbrapf32le", Fraction(1, 24)
-    encoder.options = {"format": kind, "compression": "zip16"}
-    picture = av.VideoFrame.from_ndarray(rows(values), "gbrapf32le")
-    path = tmp_path / "a.exr"
-    path.write_bytes(b"".join(bytes(p) for p in [*encoder.encode(picture), *encoder.encode(None)]))
+    path = write_image(tmp_path / "a.exr", rows(values), "gbrapf32le", "exr", format=kind, compression="zip16")
     frame = read_one(path)
     assert frame.rgb.dtype == torch.float32
     assert frame.alpha is not None
     read = torch.cat([frame.rgb, frame.alpha])
     assert ((read - values).abs() <= values.abs() * step + step * 2**-13).all()  # 11 bits of mantissa, cut
     assert probe(path).colour.transfer == 8
+
+
+@pytest.mark.parametrize("part", [0.03, 0.2, 0.6, 0.98])
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pix_fmt", "options"),
+    [
+        (".png", "png", "rgb24", {}),
+        (".tif", "tiff", "rgb24", {"compression_algo": "lzw"}),
+        (".jpg", "mjpeg", "yuvj444p", {}),
+        *((".exr", "exr", "gbrpf32le", {"compression": name}) for name in ("none", "rle", "zip1", "zip16")),
+    ],
+)
+def test_an_image_cut_short_is_refused(
+    suffix: str, codec: str, pix_fmt: str, options: dict[str, str], part: float, tmp_path: Path
+) -> None:
+    noise = rows((torch.cat([NOISE] * 3, dim=1).int() >> 8).to(torch.uint8))
+    if codec == "mjpeg":
+        noise = noise.transpose(2, 0, 1)
+    whole = write_image(
+        tmp_path / f"whole{suffix}", noise / np.float32(255) if codec == "exr" else noise, pix_fmt, codec, **options
+    )
+    assert read_one(whole).rgb.shape == (3, 99, 47)
+    data = whole.read_bytes()
+    (tmp_path / f"cut{suffix}").write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(InputError, match=rf"cut{suffix}: (damaged or cut short|cannot be decoded|not readable)"):
+        read_one(tmp_path / f"cut{suffix}")
 
 
 def test_jpeg_is_full_range_with_centred_chroma(tmp_path: Path) -> None:

@@ -80,9 +80,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_image(path: Path, pixels: np.ndarray, pix_fmt: str = "rgb24", codec: str = "png", **options: str) -> Path:
     encoder = av.CodecContext.create(codec, "w")
     assert isinstance(encoder, av.VideoCodecContext)
-    encoder.height, encoder.width = pixels.shape[:2]
-    encoder.pix_fmt, encoder.time_base, encoder.options = pix_fmt, Fraction(1, 24), options
     frame = av.VideoFrame.from_ndarray(pixels, pix_fmt)
+    encoder.height, encoder.width = frame.height, frame.width
+    encoder.pix_fmt, encoder.time_base, encoder.options = pix_fmt, Fraction(1, 24), options
     path.write_bytes(b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)]))
     return path
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from videomatte.errors import InputError
+from videomatte.io.exr import missing_rows
 from videomatte.io.orientation import Orientation, exif_orientation, upright
 from videomatte.io.planes import chroma_siting, frame_tensors
 from videomatte.io.probe import describe_stream, frame_colour, open_movie, reason
@@ -172,6 +173,11 @@ def _read(path: Path, device: torch.device) -> tuple[ClipInfo, Tensor, Tensor | 
         if frame is None:
             raise InputError(f"{path}: no picture in it")
         info = describe_stream(path, container, stream, frame)
+        # A JPEG's scans end in a marker; the decoder paints what is missing grey, without a word.
+        if info.codec == "mjpeg" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+            raise InputError(f"{path}: damaged or cut short: the image has no end")
+        if info.codec == "exr" and (rows := missing_rows(data)):
+            raise InputError(f"{path}: damaged or cut short: {rows} of its rows are missing")
         if info.codec == "mjpeg" and info.has_alpha:
             raise InputError(f"{path}: is a CMYK image, made for print: convert it to RGB first")
         colour = frame_colour(frame, stream)
