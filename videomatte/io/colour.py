@@ -156,7 +156,7 @@ def planes_to_alpha(planes: Sequence[Tensor], layout: PixelLayout) -> Tensor | N
     component = layout.components[-1]
     alpha = planes[component.plane][:, component.offset :: component.step].unsqueeze(0)
     if layout.is_float:
-        return alpha.float()
+        return alpha.to(torch.float32, copy=True)
     if layout.depth in (8, 16):
         return alpha.clone()  # a plane may be a view of the decoder's memory
     return _stored(alpha.float().mul_(65535 / (2**layout.depth - 1)).add_(0.5), 65535, torch.uint16)
