@@ -9,7 +9,8 @@ demo: $(VENV)/.demo
 	$(BIN)/videomatte demo --output demo
 
 test: $(VENV)/.dev
-	$(BIN)/pytest
+	# One thread a test, as many tests as cores: threads that share a core slow each other down several times over.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
