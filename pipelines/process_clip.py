@@ -59,7 +59,7 @@ def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress:
             open_source(clip, decoder=settings.decoder, start=settings.start, end=settings.end, device=device)
         )
         trimaps = _open_trimaps(settings, stack)
-        matting = open_matting(settings.model, device)
+        matting = open_matting(settings.model, device, settings.batch)
         stack.enter_context(clock.span("encode"))  # this thread's own work, the waits below taken off
         sink = stack.enter_context(
             open_sink(
@@ -98,7 +98,7 @@ def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress:
         peak_memory_bytes=peak_memory_bytes(),
         settings=resolved,
         settings_fingerprint=fingerprint(resolved),
-        fallbacks=tuple(sink.notes),
+        fallbacks=(*getattr(matting, "fallbacks", ()), *sink.notes),
     )
 
 

@@ -94,3 +94,12 @@ def test_evaluate_of_truth_against_itself_is_zero(green_clip: Path, capsys: pyte
     alpha = str(green_clip.parent / "alpha")
     assert main(["evaluate", alpha, alpha, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["errors"]["mad"] == 0
+
+
+def test_models_tells_licences_and_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--json"]) == 0
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert entries["laplacian"]["present"]
+    assert "research only" in entries["hustvl/vitmatte-small-composition-1k"]["data_licence"]
+    assert main(["models"]) == 0
+    assert "laplacian  (ready)" in capsys.readouterr().out

@@ -180,3 +180,11 @@ def test_sound_is_carried_bit_for_bit_unless_told_otherwise(green_clip: Path, tm
     assert packets(tmp_path / "sound.mov") == packets(green_clip) != []
     videomatte.matte(green_clip, tmp_path / "mute.mov", audio=False, end="2")
     assert not packets(tmp_path / "mute.mov")
+
+
+@pytest.mark.parametrize("model", ["laplacian", "embedded"])
+def test_models_run_in_the_line(model: str, green_clip: Path, tmp_path: Path) -> None:
+    from pipelines.evaluate import evaluate
+
+    videomatte.matte(green_clip, tmp_path / "matte.mov", model=model, batch=3)
+    assert evaluate(tmp_path / "matte.mov", green_clip.parent / "alpha").errors.mad < 0.02  # as above, a sanity bound

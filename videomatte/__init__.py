@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         VideomatteError as VideomatteError,
     )
     from videomatte.io import open_sink as open_sink, open_source as open_source, probe as probe
+    from videomatte.models.load import load_model as load_model
     from videomatte.types import (
         ClipInfo as ClipInfo,
         Frame as Frame,
@@ -50,6 +51,7 @@ _HOMES = {
     "TrimapFrame": "videomatte.types",
     "UsageError": "videomatte.errors",
     "VideomatteError": "videomatte.errors",
+    "load_model": "videomatte.models.load",
     "matte": "pipelines.process_clip",
     "open_sink": "videomatte.io",
     "open_source": "videomatte.io",

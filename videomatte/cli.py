@@ -86,6 +86,20 @@ class Info(_Base):
 
 
 @dataclass(kw_only=True)
+class Models(_Base):
+    """List the models that --model takes: licences, size, where they are found."""
+
+    json: bool = False
+    """Print JSON instead of a table."""
+
+    def run(self) -> None:
+        """Print the registry."""
+        from videomatte.models.registry import describe, models
+
+        print(describe(models(), as_json=self.json))
+
+
+@dataclass(kw_only=True)
 class Evaluate(_Base):
     """Measure mattes against true ones: MAD, MSE, SAD, Grad, Conn, dtSSD."""
 
@@ -124,7 +138,13 @@ class Demo(_Base):
             print(text)
 
 
-COMMANDS: dict[str, Callable[..., Command]] = {"matte": Matte, "info": Info, "evaluate": Evaluate, "demo": Demo}
+COMMANDS: dict[str, Callable[..., Command]] = {
+    "matte": Matte,
+    "info": Info,
+    "models": Models,
+    "evaluate": Evaluate,
+    "demo": Demo,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

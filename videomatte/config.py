@@ -33,6 +33,8 @@ class MatteSettings:
     is background, grey is to be found out."""
     model: str = "closed-form"
     """What turns trimaps into mattes: a name that 'videomatte models' lists, or the path of a checkpoint."""
+    batch: int = 1
+    """Frames that a network computes together: more keeps a GPU busier and takes as much more memory."""
     format: str | None = None
     """Output format by name, such as prores4444, where the extension of the output does not say enough."""
     content: Literal["both", "foreground", "alpha"] = "both"
@@ -55,6 +57,8 @@ class MatteSettings:
     def __post_init__(self) -> None:
         if self.key is not None and self.trimap is not None:
             raise UsageError("--key and --trimap are two answers to one question: give one of them")
+        if self.batch < 1:
+            raise UsageError(f"--batch {self.batch}: at least one frame at a time")
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:

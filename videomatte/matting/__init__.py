@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import torch
 
-from videomatte.errors import ModelError
 from videomatte.matting.closed_form import ClosedFormMatting
+from videomatte.matting.network import NetworkMatting
+from videomatte.models.load import load_model
 from videomatte.types import MattingStage
 
-__all__ = ["ClosedFormMatting", "open_matting"]
+__all__ = ["ClosedFormMatting", "NetworkMatting", "open_matting"]
 
 
-def open_matting(model: str, device: torch.device) -> MattingStage:
+def open_matting(model: str, device: torch.device, batch: int = 1) -> MattingStage:
     """The matting stage that a model's name stands for.
 
     Args:
-        model: ``closed-form``.
-        device: where a network runs; closed-form matting runs on the CPU whatever it says.
+        model: ``closed-form``, which runs on the CPU whatever the device, or what `load_model` takes.
+        device: where a network runs.
+        batch: most frames a network computes together.
 
     Raises:
-        ModelError: there is no such model, or what it needs is not installed.
+        ModelError: there is no such model, or what it needs is not installed or cannot be had.
     """
     if model == "closed-form":
         return ClosedFormMatting()
-    raise ModelError(f"no model is called {model!r}: there is closed-form")
+    return NetworkMatting(load_model(model, device), device, batch)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ from typing import Literal
 from videomatte.errors import ModelError
 from videomatte.models.checkpoint import WEIGHT_FILES
 
-__all__ = ["ModelEntry", "cached", "find", "locate", "models"]
+__all__ = ["ModelEntry", "cached", "describe", "find", "locate", "models"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,19 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 def models() -> tuple[ModelEntry, ...]:
     """All models that go by a name."""
     return _ENTRIES
+
+
+def describe(entries: tuple[ModelEntry, ...], *, as_json: bool = False) -> str:
+    """The models as a table, three lines each, or as JSON."""
+    if as_json:
+        facts = [{**asdict(entry), "present": entry.present, "where": entry.where} for entry in entries]
+        return json.dumps(facts, indent=2)
+    return "\n".join(
+        f"{entry.name}  ({'ready' if entry.present else f'to be downloaded, {entry.megabytes} MB'})\n"
+        f"    {entry.summary}; {entry.where}\n"
+        f"    code {entry.code_licence}; training data: {entry.data_licence}"
+        for entry in entries
+    )
 
 
 def find(name: str) -> ModelEntry | None:
