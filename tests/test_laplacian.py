@@ -67,7 +67,7 @@ def system_of(rgb: Tensor, trimap: Tensor) -> System:
 
 def on_unknown(system: System, values: Tensor) -> Tensor:
     """Values of slots in the order of the pictures' unknown pixels."""
-    shape = system.cells._shape
+    shape = system.cells.shape
     pictures = system.cells.write(values, system.unknown, torch.full(shape, torch.nan))
     return pictures[~pictures.isnan()]
 

@@ -136,6 +136,7 @@ class Cells:
         unknown: ``[B, 1, H, W]`` bool; H and W at least 3.
 
     Attributes:
+        shape: of ``unknown``.
         count: how many cells there are, T.
         lattice: the cells and their corners.
         per_frame: sums over the pixels of a frame.
@@ -147,7 +148,7 @@ class Cells:
     """
 
     def __init__(self, unknown: Tensor) -> None:
-        self._shape = unknown.shape
+        self.shape = unknown.shape
         height, width = unknown.shape[2:]
         self._top, self._left = -height % CELL // 2, -width % CELL // 2
         # Kernels one pixel wider than the cell: a window reaches one pixel from its centre.
@@ -173,7 +174,7 @@ class Cells:
             picture name its nearest pixel. And the same shape, bool: which are inside by one pixel at least, so that
             a window may be centred on them.
         """
-        height, width = self._shape[2:]
+        height, width = self.shape[2:]
         steps = torch.arange(-REACH, CELL + REACH, device=self.lattice.row.device)
         y = (self.lattice.row[start:stop] * CELL - self._top + steps[:, None])[:, None]
         x = (self.lattice.column[start:stop] * CELL - self._left + steps[:, None])[None]
