@@ -21,11 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
-from videomatte.models.laplacian import LaplacianMatting
 
 from videomatte.errors import ModelError
 from videomatte.models.backbone import PlainViT
 from videomatte.models.detail_capture import DetailCapture
+from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.precision import autocast
 
 __all__ = ["EmbeddedMatting", "load_embedded", "spread_colours"]
