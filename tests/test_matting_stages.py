@@ -8,9 +8,15 @@ import torch
 from torch import Tensor
 
 from videomatte.matting.closed_form import ClosedFormMatting
+from videomatte.matting.network import NetworkMatting
+from videomatte.models.laplacian import LaplacianMatting
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, Frame, MatteFrame, MattingStage, TrimapFrame
 
-STAGES: dict[str, Callable[[], MattingStage]] = {"closed-form": ClosedFormMatting}
+STAGES: dict[str, Callable[[], MattingStage]] = {
+    "closed-form": ClosedFormMatting,
+    "laplacian": lambda: NetworkMatting(LaplacianMatting()),
+    "laplacian by threes": lambda: NetworkMatting(LaplacianMatting(), batch=3),
+}
 
 
 @pytest.fixture(scope="module", params=STAGES)
