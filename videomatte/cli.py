@@ -20,6 +20,7 @@ import tyro
 
 from videomatte.config import MatteSettings, preset_values
 from videomatte.errors import VideomatteError
+from videomatte.training.settings import TrainSettings
 
 __all__ = ["main", "parse"]
 
@@ -121,6 +122,27 @@ class Evaluate(_Base):
 
 
 @dataclass(kw_only=True)
+class Train(_Base):
+    """Train the embedded model, or fine-tune any on pictures of your own; goes on where it was stopped."""
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder for weights, checkpoint, log and curves."""
+    settings: tyro.conf.OmitArgPrefixes[TrainSettings] = field(default_factory=TrainSettings)
+    """Of the run."""
+    quiet: bool = False
+    """No progress, no summary."""
+
+    def run(self) -> None:
+        """Train and print the last measurement."""
+        from pipelines.train import train
+
+        report = train(self.settings, self.output, progress=not self.quiet)
+        if not self.quiet:
+            print(f"{report.weights}: {report.steps} steps")
+            print(json.dumps(report.errors, indent=2))
+
+
+@dataclass(kw_only=True)
 class Demo(_Base):
     """Render a clip with known truth, matte it, and leave pictures to look at."""
 
@@ -144,6 +166,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "models": Models,
     "evaluate": Evaluate,
     "demo": Demo,
+    "train": Train,
 }
 
 
