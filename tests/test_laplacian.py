@@ -151,6 +151,27 @@ def test_elements_are_the_energy_of_smooth_colour_lines() -> None:
     assert torch.allclose((lines * Hierarchy(lattice, system.elements).apply(lines)).sum(), energy, rtol=0.1)
 
 
+def blocky() -> tuple[Tensor, Tensor]:
+    """A dark picture of flat 8 × 8 blocks, as strong JPEG leaves them, with lights: next to nothing ties blocks."""
+    rgb, trimap = made_up(144, 160)
+    blocks = torch.nn.functional.avg_pool2d(rgb, 8).mul(12).round().div(255)
+    rgb = torch.nn.functional.interpolate(blocks, scale_factor=8)
+    rgb[..., 30:34, 60:64] = 0.8
+    return rgb, trimap
+
+
+def test_energies_next_to_zero_stay_positive() -> None:
+    """Rounding would make some negative, upon which conjugate gradients run away."""
+    system = system_of(*blocky())
+    assert torch.linalg.eigvalsh(system.elements.double()).min() > -1e-9
+
+
+def test_flat_blocks_get_alpha_near_the_closed_form() -> None:
+    rgb, trimap = blocky()
+    unknown = trimap == 0.5
+    assert (LaplacianMatting()(rgb, trimap) - solved(rgb, trimap)).abs()[unknown].mean() < 0.05
+
+
 def test_pictures_of_a_batch_do_not_touch_each_other() -> None:
     pairs = [made_up(seed=0), made_up(seed=1)]
     pairs[1][1][..., :40, :] = 0
