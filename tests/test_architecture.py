@@ -47,6 +47,7 @@ LAYERS = [
         "videomatte.composite",
         "videomatte.device",
         "videomatte.flow",
+        "videomatte.io.chroma",
         "videomatte.io.colour",
         "videomatte.io.pixel_layout",
         "videomatte.metrics",
