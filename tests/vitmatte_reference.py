@@ -47,11 +47,12 @@ def reference(backbone: dict[str, Any], seed: int = 0) -> VitMatteForImageMattin
     )
     model = VitMatteForImageMatting(config).eval()
     draw(model, seed)
-    # Scale the head to logits of deviation 1: alpha then varies by some 0.2, as the tests assert.
-    alpha = reference_alpha(model, *picture(1, 128, 128))
+    # Centre the logits and scale them to deviation 1: alpha then varies by some 0.2, as the tests assert.
     last = model.decoder.matting_head.matting_convs[3]
-    last.weight.data /= torch.logit(alpha.double()).std().float()
-    last.bias.data.zero_()
+    logits = torch.logit(reference_alpha(model, *picture(1, 128, 128)).double())
+    mean, deviation = float(logits.mean()), float(logits.std())
+    last.weight.data /= deviation
+    last.bias.data = (last.bias.data - mean) / deviation
     return model
 
 

@@ -12,7 +12,7 @@ from videomatte.models.precision import full_precision
 
 __all__ = ["GridAttention", "attend", "join_windows", "relative_positions", "split_windows"]
 
-_SCORES_AT_ONCE = {"cpu": 2**23, "cuda": 2**26}
+_SCORES_AT_ONCE = {"cpu": 2**24, "cuda": 2**26}
 """Scores whose bias is held at a time: on a CPU little enough for its cache, on CUDA enough to fill the device."""
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from videomatte.models.attention import GridAttention, join_windows, split_windows
+from videomatte.models.precision import Float32Conv2d
 
 __all__ = ["Block", "ChannelNorm", "PlainViT", "ResBottleneck", "absolute_positions"]
 
@@ -143,15 +144,18 @@ class Mlp(nn.Module):
 
 
 class ResBottleneck(nn.Module):
-    """Residual bottleneck of 1×1, 3×3 and 1×1 convolutions at half the channels, normalised over channels."""
+    """Residual bottleneck of 1×1, 3×3 and 1×1 convolutions at half the channels, normalised over channels.
+
+    In float32 throughout: of all that bfloat16 would round, this costs least time and moves alpha most.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(dim, dim // 2, 1, bias=False)
+        self.conv1 = Float32Conv2d(dim, dim // 2, 1, bias=False)
         self.norm1 = ChannelNorm(dim // 2)
-        self.conv2 = nn.Conv2d(dim // 2, dim // 2, 3, padding=1, bias=False)
+        self.conv2 = Float32Conv2d(dim // 2, dim // 2, 3, padding=1, bias=False)
         self.norm2 = ChannelNorm(dim // 2)
-        self.conv3 = nn.Conv2d(dim // 2, dim, 1, bias=False)
+        self.conv3 = Float32Conv2d(dim // 2, dim, 1, bias=False)
         self.norm3 = ChannelNorm(dim)
         for conv in (self.conv1, self.conv2, self.conv3):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")

@@ -186,6 +186,8 @@ class DetailCapture(nn.Module):
 
     def _decode(self, features: Tensor, images: Tensor) -> Tensor:
         details = self.convstream(images)
+        coarsest = details[f"D{len(self.fusion_blks) - 1}"]
+        features = features.to(coarsest.dtype)  # before they grow fourfold in upsampling
         for index, fusion in enumerate(self.fusion_blks, start=1):
             features = fusion(features, details[f"D{len(self.fusion_blks) - index}"])
         logits: Tensor = self.matting_head(features)

@@ -1,7 +1,8 @@
 """What is computed in which precision, and the one place that makes a network ready to run.
 
 Matrix products and convolutions run in the device's fast type; what is delicate stays in float32: the stream of tokens
-that blocks add to, LayerNorm, relative positions, softmax, and the last convolution with the sigmoid after it.
+that blocks add to, LayerNorm, relative positions, softmax, the residual convolutions after blocks, and the last
+convolution with the sigmoid after it.
 """
 
 from __future__ import annotations
