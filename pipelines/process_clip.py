@@ -11,15 +11,14 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pipelines.line import Line
 from videomatte.config import MatteSettings, fingerprint
 from videomatte.device import resolve_device
 from videomatte.engine import Clock, Threads, peak_memory_bytes
 from videomatte.errors import InputError
 from videomatte.io import open_sink, open_source
 from videomatte.io.span import expected_frames
-from videomatte.matting import open_matting
-from videomatte.trimaps import ChromaKey, TrimapFiles
-from videomatte.types import RunReport, TrimapStage
+from videomatte.types import RunReport
 
 __all__ = ["matte", "process_clip"]
 
@@ -58,8 +57,7 @@ def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress:
         source = stack.enter_context(
             open_source(clip, decoder=settings.decoder, start=settings.start, end=settings.end, device=device)
         )
-        trimaps = _open_trimaps(settings, stack)
-        matting = open_matting(settings.model, device, settings.batch)
+        line = stack.enter_context(Line(settings, device, clock))
         stack.enter_context(clock.span("encode"))  # this thread's own work, the waits below taken off
         sink = stack.enter_context(
             open_sink(
@@ -75,9 +73,7 @@ def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress:
         threads = stack.enter_context(Threads())
 
         frames = threads.boundary(clock.stage("decode", source))
-        mattes = threads.boundary(
-            clock.stage("matte", matting(clock.stage("trimap", trimaps(clock.stage(None, frames)))))
-        )
+        mattes = threads.boundary(line(clock.stage(None, frames)))
         bar = tqdm(
             total=expected_frames(source.info, settings.start, settings.end),
             unit="frame",
@@ -98,7 +94,7 @@ def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress:
         peak_memory_bytes=peak_memory_bytes(),
         settings=resolved,
         settings_fingerprint=fingerprint(resolved),
-        fallbacks=(*getattr(matting, "fallbacks", ()), *sink.notes),
+        fallbacks=(*line.fallbacks, *sink.notes),
     )
 
 
@@ -111,10 +107,3 @@ def _naming(clip: Path) -> Iterator[None]:
         if str(clip) in str(error):
             raise
         raise InputError(f"{clip}: {error}") from error
-
-
-def _open_trimaps(settings: MatteSettings, stack: ExitStack) -> TrimapStage:
-    if settings.trimap is None:
-        return ChromaKey(settings.key or "auto")
-    trimaps = stack.enter_context(open_source(settings.trimap))
-    return TrimapFiles(trimaps, clip_ends_early=settings.end is not None)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import videomatte
-from pipelines import process_clip as pipeline
+from pipelines import line, process_clip as pipeline
 from videomatte.cli import main
 from videomatte.matting import ClosedFormMatting
 from videomatte.trimaps import ChromaKey
@@ -121,7 +121,8 @@ def test_an_error_in_any_stage_leaves_no_output_and_no_thread(
                 raise RuntimeError("boom")
             yield item
 
-    original = getattr(pipeline, where)
+    module = line if where in ("open_matting", "_open_trimaps") else pipeline
+    original = getattr(module, where)
 
     def broken(*args: object, **kwargs: object) -> object:
         if where == "open_matting":
@@ -143,7 +144,7 @@ def test_an_error_in_any_stage_leaves_no_output_and_no_thread(
         monkeypatch.setattr(kind, "__iter__", lambda self, plain=kind.__iter__: breaks_at_third(plain(self)))
         return made
 
-    monkeypatch.setattr(pipeline, where, broken)
+    monkeypatch.setattr(module, where, broken)
     started = time.monotonic()
     with pytest.raises(RuntimeError, match="boom"):
         videomatte.matte(green_clip, tmp_path / "out.mov", key="green")

@@ -193,9 +193,15 @@ class TrimapFrame:
     """Where the trimap came from."""
     confidence: Tensor | None = None
     """``[1, H, W]`` float32 in [0, 1], how far the trimap is to be trusted; ``None`` where the maker does not say."""
+    background: Tensor | None = None
+    """``[3, H, W]``, dtype of ``frame.rgb``: what the frame would show with the subject gone, as the plate of a keyed
+    screen; ``None`` where the maker does not know."""
 
     def __post_init__(self) -> None:
         _check("TrimapFrame.trimap", self.trimap, 1, (torch.uint8,))
+        if self.background is not None:
+            _check("TrimapFrame.background", self.background, 3, (self.frame.rgb.dtype,))
+            _check_same_size("TrimapFrame.background", self.background, "Frame.rgb", self.frame.rgb)
         _check_same_size("TrimapFrame.trimap", self.trimap, "Frame.rgb", self.frame.rgb)
         if self.confidence is not None:
             _check("TrimapFrame.confidence", self.confidence, 1, (torch.float32,))
