@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from videomatte.errors import ShapeError
-from videomatte.types import Frame, MatteFrame, TrimapFrame, unit_range
+from videomatte.types import Frame, MatteFrame, TrimapFrame, from_unit_range, unit_range
 
 
 def frame(height: int = 4, width: int = 6, **changes: object) -> Frame:
@@ -79,6 +79,15 @@ def test_unit_range_puts_white_at_one(dtype: torch.dtype) -> None:
     pixels = torch.tensor([0, 1, top // 2, top], dtype=torch.int32).to(dtype)
     expected = torch.tensor([0, 1 / top, (top // 2) / top, 1], dtype=torch.float64)
     torch.testing.assert_close(unit_range(pixels).double(), expected, rtol=0, atol=1e-7)  # float32's own rounding
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
+def test_from_unit_range_is_its_inverse_and_holds_integers_to_their_range(dtype: torch.dtype) -> None:
+    top = 1 if dtype.is_floating_point else torch.iinfo(dtype).max
+    pixels = torch.arange(0, top + 1, max(1, top // 997), dtype=torch.int32).to(dtype)
+    assert torch.equal(from_unit_range(unit_range(pixels), dtype), pixels)
+    beyond = from_unit_range(torch.tensor([-0.5, 1.5]), dtype)
+    assert beyond.tolist() == ([-0.5, 1.5] if dtype.is_floating_point else [0, top])
 
 
 def test_unit_range_leaves_linear_light_above_one_alone() -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "TrimapFrame",
     "TrimapOrigin",
     "TrimapStage",
+    "from_unit_range",
     "unit_range",
 ]
 
@@ -68,6 +69,20 @@ def unit_range(pixels: Tensor) -> Tensor:
     if pixels.dtype == torch.uint16:
         return pixels.float().div_(65535)
     return pixels.float()
+
+
+def from_unit_range(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """The inverse of :func:`unit_range`: integers are rounded and held to their range, floats left as they are.
+
+    Args:
+        values: any shape, floating point with 1.0 at white.
+        dtype: uint8, uint16 or float32.
+    """
+    if dtype == torch.uint8:
+        return values.mul(255).round_().clamp_(0, 255).to(dtype)
+    if dtype == torch.uint16:
+        return values.mul(65535).round_().clamp_(0, 65535).to(dtype)
+    return values.to(dtype)
 
 
 @dataclass(frozen=True, slots=True)
