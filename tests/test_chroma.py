@@ -16,7 +16,7 @@ from videomatte.errors import InputError, UsageError
 from videomatte.scenes import SceneSettings, render
 from videomatte.trimaps import ChromaKey
 from videomatte.trimaps.screen import chroma, find_hue, fit_screen, spread
-from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, Frame
+from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, Frame, from_unit_range, unit_range
 
 COLOURS = {
     "green": (0.1, 0.7, 0.2),
@@ -135,6 +135,19 @@ def test_procedural_footage(backdrop, which) -> None:
         assert (alpha[trimap == BACKGROUND] > 0.2).float().mean() < 0.002
         assert (trimap == BACKGROUND).any()
         assert (trimap == FOREGROUND).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
+def test_the_background_is_the_screen_with_the_subject_gone(dtype) -> None:
+    empty = screen(COLOURS["green"], grain=0)
+    rgb = over(textured((0.62, 0.45, 0.35)), subject(), empty)
+    (item,) = ChromaKey()(iter([Frame(0, 0, Fraction(1, 25), from_unit_range(rgb, dtype))]))
+    assert item.background is not None
+    assert item.background.dtype == dtype
+    # Three levels of 8 bits, where the screen's light falls by half over the picture; the subject hides a third of it.
+    error = (unit_range(item.background) - empty).abs()
+    assert error[:, item.trimap[0] != FOREGROUND].mean() < 3 / 255
+    assert error.mean() < 4 / 255
 
 
 def test_an_empty_screen_is_all_background() -> None:

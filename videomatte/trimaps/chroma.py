@@ -24,7 +24,7 @@ from videomatte.components import label_components
 from videomatte.errors import InputError, UsageError
 from videomatte.trimaps.morphology import dilate, erode, trimap_of
 from videomatte.trimaps.screen import Screen, chroma, find_hue, fit_screen, spread
-from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, unit_range
+from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, from_unit_range, unit_range
 
 __all__ = ["ChromaKey", "trimap_from_screen"]
 
@@ -44,8 +44,9 @@ _DRIFT, _PACE = math.radians(20), 0.2
 class ChromaKey:
     """The trimap stage of a chroma key.
 
-    Frames are looked at one by one. Should no part of a frame show the screen, as after a cut or with the subject right
-    before the lens, all of it is taken as foreground, with a warning; a frame of nothing but screen is all background.
+    Frames are looked at one by one, and each comes with the picture of its empty screen as the background. Should no
+    part of a frame show the screen, as after a cut or with the subject right before the lens, all of it is taken as
+    foreground, with a warning; a frame of nothing but screen is all background.
 
     Args:
         key: the screen's colour: ``auto`` (any even colour from yellow-green to blue that shows at the border),
@@ -81,13 +82,13 @@ class ChromaKey:
                 if not missing:
                     _log.warning("from frame %d on no screen shows: all is taken as foreground", frame.index)
                 missing = True
-                trimap = torch.full_like(frame.rgb[:1], FOREGROUND, dtype=torch.uint8)
+                yield TrimapFrame(frame, torch.full_like(frame.rgb[:1], FOREGROUND, dtype=torch.uint8), "key")
             else:
                 missing = False
                 trimap = trimap_from_screen(screen)
                 hue += _PACE * (screen.hue - hue)
                 hue = min(max(hue, found - _DRIFT), found + _DRIFT)
-            yield TrimapFrame(frame, trimap, "key")
+                yield TrimapFrame(frame, trimap, "key", background=from_unit_range(screen.plate, frame.rgb.dtype))
 
     def _nothing_found(self, first: int, last: int) -> str:
         where = f"frame {first}" if first == last else f"frames {first} to {last}"
@@ -160,6 +161,7 @@ def _core(screen: Screen, subject: Tensor, size: int) -> Tensor:
     """
     core = subject & (screen.strict_share < 0.15) & (screen.share < 0.5)
     coarse = _quarter(screen.colour)  # only slow changes are wanted
+    empty = chroma(screen.plate)
     for _ in range(2):
         deep = erode(_quarter(core[None].float()) > 0.99, max(1.0, size / 180)).float()
         if not deep.any():
@@ -167,9 +169,9 @@ def _core(screen: Screen, subject: Tensor, size: int) -> Tensor:
         moments = spread(torch.cat([coarse, coarse.square()]), deep, size / 160)
         moments = F.interpolate(moments[None], subject.shape, mode="bilinear", align_corners=False)[0]
         own = moments[:2]
-        axis = own - screen.plate
+        axis = own - empty
         length = axis.square().sum(0).clamp(min=1e-6)
-        offset = screen.colour - screen.plate
+        offset = screen.colour - empty
         along = (offset * axis).sum(0) / length
         across = (offset[1] * axis[0] - offset[0] * axis[1]).abs() / length
         variety = ((moments[2:] - own.square()).sum(0).clamp(min=0) / length).sqrt()

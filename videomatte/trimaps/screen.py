@@ -35,7 +35,7 @@ class Screen:
     colour: Tensor
     """``[2, H, W]``: the frame in the plane of chroma, averaged over 3 x 3 pixels."""
     plate: Tensor
-    """``[2, H, W]``: the empty screen in the plane of chroma."""
+    """``[3, H, W]``: RGB of the empty screen, as the picture would be with the subject gone; 1.0 at white."""
     share: Tensor
     """Key signal over the screen's own: 1 on the screen, 0 on grey things, below 0 on hues opposite to the screen's."""
     strict_share: Tensor
@@ -147,10 +147,9 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     known = candidate & (saturation > 0.5 * saturation[candidate].median())
     known &= signal > 0.25 * signal[candidate].quantile(0.75)  # black things lit by the screen are saturated too
 
-    values = torch.cat([c, small.mean(0, keepdim=True)])
     for blocks, least_slack in ((6, 0.3), (24, 0.2), (24, 0.12), (80, 0.06), (80, 0.02)):
-        plate = spread(values, known[None].float(), max(small.shape[-2:]) / blocks)
-        share = _share(c, plate, _WIDE)
+        plate = spread(small, known[None].float(), max(small.shape[-2:]) / blocks)
+        share = _share(c, chroma(plate), _WIDE)
         slack = max(least_slack, 3 * 1.4826 * float((share[known] - 1).abs().median()))
         # Hair and soft edges show less of the screen and nothing shows more: lean to what shows more.
         known = candidate & (share > 1 - slack) & (share < 1 + 2 * slack)
@@ -162,14 +161,14 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     edge = 1 if min(rgb.shape[-2:]) > 16 else 0
     inner = rgb[None, :, edge : rgb.shape[1] - edge, edge : rgb.shape[2] - edge]
     smooth = F.avg_pool2d(F.pad(inner, [edge + 1] * 4, mode="replicate"), 3, 1)[0]
-    c = chroma(smooth)
-    share, light = _share(c, plate, _WIDE), smooth.mean(0) / plate[2].clamp(min=1e-4) - 1
+    turn = float(_turn(torch.atan2(c[1], c[0])[known], hue).median())
+    c, empty = chroma(smooth), chroma(plate)
+    share, light = _share(c, empty, _WIDE), smooth.mean(0) / plate.mean(0).clamp(min=1e-4) - 1
     # By the upper half alone, for the same reason: no edge gets into the noise.
     upper = _resize(known[None].float(), rgb.shape[-2:], "nearest") * (share >= 1) * (share < 1.2)
     squares = torch.stack([(share - 1).square(), light.square()])
     noise = spread(squares, upper, max(rgb.shape[-2:]) / 16).clamp(min=0).sqrt()
-    turn = _turn(torch.atan2(values[1], values[0])[known], hue)
-    return Screen(c, plate[:2], share, _share(c, plate, _NARROW), light, noise[0], noise[1], hue + float(turn.median()))
+    return Screen(c, plate, share, _share(c, empty, _NARROW), light, noise[0], noise[1], hue + turn)
 
 
 def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
@@ -232,4 +231,4 @@ def _key_signal(c: Tensor, direction: Tensor, slope: float) -> Tensor:
 
 def _share(c: Tensor, plate: Tensor, slope: float) -> Tensor:
     strength = torch.hypot(plate[0], plate[1]).clamp(min=1e-4)
-    return _key_signal(c, plate[:2] / strength, slope) / strength
+    return _key_signal(c, plate / strength, slope) / strength
