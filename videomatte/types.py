@@ -233,6 +233,9 @@ class MatteFrame:
     """``[1, H, W]`` float32 in [0, 1]."""
     foreground: Tensor | None = None
     """``[3, H, W]`` float32 with 1.0 at white, straight; ``None`` means the source's own pixels."""
+    composite: Tensor | None = None
+    """``[3, H, W]`` float32 with 1.0 at white: the subject before its new background, opaque, in the source's encoding;
+    ``None`` where none was asked for."""
 
     def __post_init__(self) -> None:
         _check("MatteFrame.alpha", self.alpha, 1, (torch.float32,))
@@ -240,6 +243,9 @@ class MatteFrame:
         if self.foreground is not None:
             _check("MatteFrame.foreground", self.foreground, 3, (torch.float32,))
             _check_same_size("MatteFrame.foreground", self.foreground, "Frame.rgb", self.frame.rgb)
+        if self.composite is not None:
+            _check("MatteFrame.composite", self.composite, 3, (torch.float32,))
+            _check_same_size("MatteFrame.composite", self.composite, "Frame.rgb", self.frame.rgb)
 
     @property
     def frame(self) -> Frame:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from torch import Tensor
 
@@ -36,7 +36,7 @@ def open_sink(
     format: str | None = None,  # noqa: A002 - what the flag is called
     overwrite: bool = False,
     background: Tensor | None = None,
-    content: Content = "both",
+    content: Content | Literal["composite"] = "both",
     premultiplied: bool = False,
     audio: bool = True,
 ) -> Sink:
@@ -53,7 +53,8 @@ def open_sink(
             nothing else has come into it.
         background: ``[3, H, W]`` or, for one colour, ``[3, 1, 1]``, float32 with 1.0 at white, in the clip's own
             encoding. With it the output is the opaque composite.
-        content: both, foreground (opaque colour) or alpha (the matte as full-range grey).
+        content: both, foreground (opaque colour), alpha (the matte as full-range grey), or composite (opaque too; the
+            mattes must have one).
         premultiplied: write colour times alpha, in the clip's own encoding, and say so in the file.
         audio: carry the clip's sound into a movie, as `videomatte.io.audio` says; images take none.
 
@@ -67,7 +68,8 @@ def open_sink(
         raise UsageError(f"{path}: a background gives the composite, which is neither the foreground nor the alpha")
     if premultiplied and (background is not None or content != "both"):
         raise UsageError(f"{path}: only colour that is written with its alpha can be premultiplied")
-    recipe = _Recipe("foreground" if background is not None else content, background, premultiplied)
+    opaque = background is not None or content == "composite"
+    recipe = _Recipe("foreground" if opaque else content, background, premultiplied, content == "composite")
     try:
         chosen = choose_format(
             path, format, content=recipe.content, colour_bits=colour_bits(info), premultiplied=premultiplied
@@ -202,6 +204,8 @@ class _Recipe:
     content: Content
     background: Tensor | None
     premultiplied: bool
+    composite: bool
+    """Whether the opaque colour is the matte's own composite, and not its foreground."""
 
     @property
     def comment(self) -> str | None:
@@ -212,6 +216,10 @@ class _Recipe:
 
     def pixels(self, matte: MatteFrame) -> tuple[Tensor | None, Tensor | None]:
         """Colour and alpha to be written."""
+        if self.composite:
+            if matte.composite is None:
+                raise UsageError("a composite is to be written, but no stage has made one: put in ReplaceBackground")
+            return matte.composite, None
         foreground = matte.frame.rgb if matte.foreground is None else matte.foreground
         if self.content == "alpha":
             return None, matte.alpha
