@@ -128,15 +128,15 @@ def test_every_frame_comes_once_in_order(opener: Callable[..., Source]) -> None:
 
 
 @all_sources
-@pytest.mark.parametrize("start", [0, 1, 11, 12, 13, 29, 47, COUNT - 1])
-def test_a_start_gives_the_very_frames_of_the_whole(opener: Callable[..., Source], start: int) -> None:
+def test_a_start_gives_the_very_frames_of_the_whole(opener: Callable[..., Source]) -> None:
     whole = frames_of(opener())
-    part = frames_of(opener(str(start), str(start + 3)))
-    assert [f.index for f in part] == list(range(start, min(start + 3, COUNT)))
-    for frame in part:
-        assert frame.pts == whole[frame.index].pts
-        assert torch.equal(frame.rgb, whole[frame.index].rgb)
-    assert frames_of(opener(str(start)))[-1].index == COUNT - 1
+    for start in (0, 1, 11, 12, 13, 29, 47, COUNT - 1):
+        part = frames_of(opener(str(start), str(start + 3)))
+        assert [f.index for f in part] == list(range(start, min(start + 3, COUNT)))
+        for frame in part:
+            assert frame.pts == whole[frame.index].pts
+            assert torch.equal(frame.rgb, whole[frame.index].rgb)
+    assert [f.index for f in frames_of(opener("47"))] == list(range(47, COUNT))
 
 
 @all_sources
