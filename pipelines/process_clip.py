@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,21 @@ from videomatte.config import MatteSettings, fingerprint
 from videomatte.device import resolve_device
 from videomatte.engine import Clock, Threads, peak_memory_bytes
 from videomatte.errors import InputError
-from videomatte.io import open_sink, open_source
+from videomatte.io import Output, open_source, open_tee
+from videomatte.io.output import flat_background
 from videomatte.io.span import expected_frames
 from videomatte.types import RunReport
 
 __all__ = ["matte", "process_clip"]
 
 
-def matte(clip: str | Path, output: str | Path, **settings: Any) -> RunReport:
+def matte(clip: str | Path, output: str | Path | Sequence[str | Path], **settings: Any) -> RunReport:
     """Take the subject out of a clip.
 
     Args:
         clip: a movie, an image, a folder of images or a pattern such as ``shot.%04d.exr``.
-        output: where the matte goes; its extension chooses the format.
+        output: where the matte goes; its extension chooses the format. Words in front say what it holds and its format
+            (``"alpha:matte.mp4"``, see :class:`videomatte.io.Output`). Several are written in one pass.
         settings: fields of :class:`videomatte.MatteSettings`, such as ``key="green"``.
 
     Returns:
@@ -40,10 +42,11 @@ def matte(clip: str | Path, output: str | Path, **settings: Any) -> RunReport:
         ModelError: the model cannot be loaded.
         OutputError: the output cannot be written. Nothing is left under its name after any error.
     """
-    return process_clip(Path(clip), Path(output), MatteSettings.of(settings))
+    outputs = [output] if isinstance(output, str | Path) else output
+    return process_clip(Path(clip), [str(path) for path in outputs], MatteSettings.of(settings))
 
 
-def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress: bool = False) -> RunReport:
+def process_clip(clip: Path, outputs: Sequence[str], settings: MatteSettings, *, progress: bool = False) -> RunReport:
     """Run the line on one clip; see :func:`matte` for arguments and errors.
 
     Args:
@@ -60,11 +63,10 @@ def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress:
         line = stack.enter_context(Line(settings, device, clock))
         stack.enter_context(clock.span("encode"))  # this thread's own work, the waits below taken off
         sink = stack.enter_context(
-            open_sink(
-                output,
+            open_tee(
+                [Output.parse(text, content=settings.content, format=settings.format) for text in outputs],
                 source.info,
-                format=settings.format,
-                content=settings.content,
+                background=flat_background(settings.background),
                 premultiplied=settings.premultiplied,
                 audio=settings.audio,
                 overwrite=settings.overwrite,
@@ -85,7 +87,7 @@ def process_clip(clip: Path, output: Path, settings: MatteSettings, *, progress:
             frames_out += 1
             bar.update()
         bar.close()
-    resolved = {"clip": str(clip), "output": str(output), **dataclasses.asdict(settings)}
+    resolved = {"clip": str(clip), "outputs": [*outputs], **dataclasses.asdict(settings)}
     return RunReport(
         frames_in=clock.items("decode"),
         frames_out=frames_out,

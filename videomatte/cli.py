@@ -48,8 +48,10 @@ class Matte(_Base):
 
     clip: tyro.conf.Positional[Path]
     """The clip: a movie, an image, a folder of images or a pattern such as shot.%04d.exr."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Where the matte goes: .mov is ProRes 4444, .webm VP9 with alpha, .png one picture, a folder a PNG sequence."""
+    output: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(aliases=["-o"])]
+    """Where the matte goes: .mov is ProRes 4444, .webm VP9 with alpha, .png one picture, frames/ a PNG sequence. Words
+    in front say what it holds (both, foreground, alpha, composite) and its format by name: alpha:matte.mp4,
+    foreground,prores4444-fast:fg.mov. Several outputs are written in one pass."""
     settings: tyro.conf.OmitArgPrefixes[MatteSettings] = field(default_factory=MatteSettings)
     """Each can also stand in a preset file."""
     preset: str | None = None
@@ -68,7 +70,7 @@ class Matte(_Base):
         if self.report:
             write_report(report, self.report)
         if not self.quiet:
-            print(summary(report, self.output))
+            print(summary(report, ", ".join(self.output)))
 
 
 @dataclass(kw_only=True)

@@ -37,8 +37,11 @@ class MatteSettings:
     """Frames that a network computes together: more keeps a GPU busier and takes as much more memory."""
     format: str | None = None
     """Output format by name, such as prores4444, where the extension of the output does not say enough."""
-    content: Literal["both", "foreground", "alpha"] = "both"
-    """What is written: the foreground with its alpha, the foreground alone, or the alpha alone as full-range grey."""
+    content: Literal["both", "foreground", "alpha", "composite"] = "both"
+    """What is written: the foreground with its alpha, the foreground alone, the alpha alone as full-range grey, or the
+    composite over --background. An output can say it for itself: -o alpha:matte.mp4."""
+    background: str = "#808080"
+    """Colour behind composites, as #RRGGBB in the clip's own encoding."""
     premultiplied: bool = False
     """Write colour times alpha instead of straight colour, and say so in the file."""
     audio: bool = True

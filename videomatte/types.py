@@ -337,8 +337,10 @@ class Sink(Protocol):
     """Writes mattes. A context manager: leaving it cleanly publishes the output under its final name, leaving it by an
     exception publishes nothing and removes what was written."""
 
-    notes: list[str]
-    """What had to be done otherwise than asked, one sentence each; complete once the sink is left."""
+    @property
+    def notes(self) -> list[str]:
+        """What had to be done otherwise than asked, one sentence each; complete once the sink is left."""
+        ...
 
     def __enter__(self) -> Self: ...
 

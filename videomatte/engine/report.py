@@ -12,7 +12,7 @@ from videomatte.types import RunReport
 __all__ = ["summary", "write_report"]
 
 
-def summary(report: RunReport, output: Path) -> str:
+def summary(report: RunReport, output: Path | str) -> str:
     """A few lines: what was written, how fast, and which stage the time went to."""
     lines = [f"{output}: {report.frames_out} frames in {report.seconds:.1f} s, {report.fps:.2f} fps"]
     if report.peak_memory_bytes is not None:

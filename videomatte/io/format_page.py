@@ -18,6 +18,15 @@ The extension chooses: the first row with it that can hold what is asked. `--for
 A pair that cannot be is refused before any work, with the nearest that works. This page is made from the table in
 `videomatte/io/formats.py`.
 
+Several outputs are written in one pass, each named by its own `-o`. Words before a name and a colon say what that one
+holds (`both`, `foreground`, `alpha`, `composite`) and, where the extension does not say enough, its format:
+
+```sh
+videomatte matte clip.mp4 -o matte.mov -o alpha:matte.mp4 -o vp9-fast:preview.webm -o composite,hevc:over.mp4
+```
+
+`--content` and `--format` say it for all outputs that do not. A composite is over `--background '#RRGGBB'`.
+
 Colour is straight, in the clip's own transfer; see [colour.md](colour.md). Alpha is written plane by plane and never
 passes through a colour converter. Fully transparent and fully opaque come out exactly in all but the lossy VP9 rows
 and `prores4444-fast`, whose encoder stores full opacity as 4092 of 4095: use `prores4444` for what is finished.
