@@ -135,10 +135,10 @@ def test_files_that_are_not_its_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_it_is_better_than_the_solver_on_held_out_samples(trained: EmbeddedMatting) -> None:
-    """Two dozen samples of other seeds than training's and validation's, pooled."""
+    """A dozen samples of other seeds than training's and validation's, pooled."""
     errors = []
-    for seed in range(2_000_000, 2_000_024):
-        sample = draw_sample(seed, 256, Backdrops())
+    for seed in range(2_000_000, 2_000_012):
+        sample = draw_sample(seed, 160, Backdrops())
         rgb, trimap, true = sample.rgb[:1].float() / 255, trimap_unit(sample.trimap[:1]), sample.alpha[:1].float() / 255
         with torch.inference_mode():
             prior = trained.prior(rgb, trimap)
