@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -11,10 +12,11 @@ import torch
 
 from videomatte.config import MatteSettings
 from videomatte.engine import Clock
+from videomatte.errors import UsageError
 from videomatte.io import open_source
 from videomatte.matting import open_matting
-from videomatte.trimaps import ChromaKey, TrimapFiles
-from videomatte.types import Frame, MatteFrame, TrimapStage
+from videomatte.trimaps import ChromaKey, Holdout, Masks, TrimapFiles
+from videomatte.types import Frame, MatteFrame, Source, TrimapStage
 
 __all__ = ["Line"]
 
@@ -26,6 +28,7 @@ class Line:
         settings: which stages there are, and what they do.
         device: where tensors live.
         clock: is told how long each stage takes.
+        trimaps: a stage to take trimaps from instead of the one that the settings name.
 
     Raises:
         UsageError: from entering it, where settings contradict each other.
@@ -33,7 +36,10 @@ class Line:
         ModelError: from entering it, where the model cannot be loaded.
     """
 
-    def __init__(self, settings: MatteSettings, device: torch.device, clock: Clock) -> None:
+    def __init__(
+        self, settings: MatteSettings, device: torch.device, clock: Clock, trimaps: TrimapStage | None = None
+    ) -> None:
+        self._given_trimaps = trimaps
         self._settings = settings
         self._device = device
         self._clock = clock
@@ -41,7 +47,7 @@ class Line:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._trimaps = _open_trimaps(self._settings, stack)
+            self._trimaps = _open_trimaps(self._settings, self._given_trimaps, stack)
             self._matting = open_matting(self._settings.model, self._device, self._settings.batch)
             self._stack = stack.pop_all()
         return self
@@ -62,8 +68,24 @@ class Line:
         return tuple(getattr(self._matting, "fallbacks", ()))
 
 
-def _open_trimaps(settings: MatteSettings, stack: ExitStack) -> TrimapStage:
-    if settings.trimap is None:
-        return ChromaKey(settings.key or "auto")
-    trimaps = stack.enter_context(open_source(settings.trimap))
-    return TrimapFiles(trimaps, clip_ends_early=settings.end is not None)
+def _open_trimaps(settings: MatteSettings, given: TrimapStage | None, stack: ExitStack) -> TrimapStage:
+    """The stage that the settings name, or the given one, with holdout and garbage mattes around it."""
+    ends_early = settings.end is not None
+
+    def opened(path: Path | None) -> Source | None:
+        return None if path is None else stack.enter_context(open_source(path))
+
+    stage: TrimapStage
+    if given is not None:
+        if named := settings.trimap_sources():
+            raise UsageError(f"trimaps come from the stage that was given, but {' and '.join(named)} too")
+        stage = given
+    elif masks := opened(settings.mask):
+        stage = Masks(masks, band=settings.band, clip_ends_early=ends_early)
+    elif trimaps := opened(settings.trimap):
+        stage = TrimapFiles(trimaps, clip_ends_early=ends_early)
+    else:
+        stage = ChromaKey(settings.key or "auto")
+    if settings.keep is None and settings.drop is None:
+        return stage
+    return Holdout(stage, opened(settings.keep), opened(settings.drop), clip_ends_early=ends_early)

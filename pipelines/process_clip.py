@@ -19,18 +19,22 @@ from videomatte.errors import InputError
 from videomatte.io import Output, open_source, open_tee
 from videomatte.io.output import flat_background
 from videomatte.io.span import expected_frames
-from videomatte.types import RunReport
+from videomatte.types import RunReport, TrimapStage
 
 __all__ = ["matte", "process_clip"]
 
 
-def matte(clip: str | Path, output: str | Path | Sequence[str | Path], **settings: Any) -> RunReport:
+def matte(
+    clip: str | Path, output: str | Path | Sequence[str | Path], *, trimaps: TrimapStage | None = None, **settings: Any
+) -> RunReport:
     """Take the subject out of a clip.
 
     Args:
         clip: a movie, an image, a folder of images or a pattern such as ``shot.%04d.exr``.
         output: where the matte goes; its extension chooses the format. Words in front say what it holds and its format
             (``"alpha:matte.mp4"``, see :class:`videomatte.io.Output`). Several are written in one pass.
+        trimaps: a stage of your own to take trimaps from, see :class:`videomatte.types.TrimapStage`; instead of the
+            settings that name one (``key``, ``mask``, ``trimap``).
         settings: fields of :class:`videomatte.MatteSettings`, such as ``key="green"``.
 
     Returns:
@@ -43,10 +47,17 @@ def matte(clip: str | Path, output: str | Path | Sequence[str | Path], **setting
         OutputError: the output cannot be written. Nothing is left under its name after any error.
     """
     outputs = [output] if isinstance(output, str | Path) else output
-    return process_clip(Path(clip), [str(path) for path in outputs], MatteSettings.of(settings))
+    return process_clip(Path(clip), [str(path) for path in outputs], MatteSettings.of(settings), trimaps=trimaps)
 
 
-def process_clip(clip: Path, outputs: Sequence[str], settings: MatteSettings, *, progress: bool = False) -> RunReport:
+def process_clip(
+    clip: Path,
+    outputs: Sequence[str],
+    settings: MatteSettings,
+    *,
+    trimaps: TrimapStage | None = None,
+    progress: bool = False,
+) -> RunReport:
     """Run the line on one clip; see :func:`matte` for arguments and errors.
 
     Args:
@@ -60,7 +71,7 @@ def process_clip(clip: Path, outputs: Sequence[str], settings: MatteSettings, *,
         source = stack.enter_context(
             open_source(clip, decoder=settings.decoder, start=settings.start, end=settings.end, device=device)
         )
-        line = stack.enter_context(Line(settings, device, clock))
+        line = stack.enter_context(Line(settings, device, clock, trimaps))
         stack.enter_context(clock.span("encode"))  # this thread's own work, the waits below taken off
         sink = stack.enter_context(
             open_tee(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videomatte.trimaps import ChromaKey, TrimapFiles
+from videomatte.trimaps import ChromaKey, Holdout, Masks, TrimapFiles
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, ClipInfo, Colour, Frame, TrimapFrame, TrimapStage
 
 FRAMES, HEIGHT, WIDTH = 5, 60, 96
@@ -44,6 +44,8 @@ STAGES: dict[str, Callable[[], TrimapStage]] = {
     "chroma-green": lambda: ChromaKey("green"),
     "chroma-colour": lambda: ChromaKey("#10C040"),
     "files": lambda: TrimapFiles(Pictures()),
+    "masks": lambda: Masks(Pictures()),
+    "holdout": lambda: Holdout(ChromaKey("green"), keep=Pictures(), drop=Pictures()),
 }
 
 

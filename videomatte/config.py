@@ -27,10 +27,22 @@ class MatteSettings:
     """How a clip becomes a matte."""
 
     key: str | None = None
-    """Colour of the screen behind the subject: auto, green, blue or #RRGGBB. Taken as auto where no trimap is given."""
+    """Colour of the screen behind the subject: auto, green, blue or #RRGGBB. Taken as auto where nothing else tells
+    where the subject is (--mask, --trimap)."""
+    mask: Path | None = None
+    """Masks of the subject from another program instead of a key: an image for every frame, or a folder or a movie with
+    one per frame; hard or soft, grey, flat colours on black, or an alpha channel."""
+    band: float = 0.02
+    """Width of the unknown band across a mask's edge, as a fraction of the picture's longer side. What is soft in a
+    mask is unknown besides."""
     trimap: Path | None = None
     """Trimaps instead of a key: an image for a still, a folder or a movie with one per frame. White is subject, black
     is background, grey is to be found out."""
+    keep: Path | None = None
+    """Holdout matte: what is white in it is subject, whatever the key or any other source says; an image for every
+    frame, or a folder or a movie with one per frame, read as masks are. Where it is grey nothing is sure background."""
+    drop: Path | None = None
+    """Garbage matte: what is white in it is background; else as --keep, which wins where both are white."""
     model: str = "closed-form"
     """What turns trimaps into mattes: a name that 'videomatte models' lists, or the path of a checkpoint."""
     batch: int = 1
@@ -58,10 +70,20 @@ class MatteSettings:
     """Replace an existing output."""
 
     def __post_init__(self) -> None:
-        if self.key is not None and self.trimap is not None:
-            raise UsageError("--key and --trimap are two answers to one question: give one of them")
+        if len(given := self.trimap_sources()) > 1:
+            raise UsageError(f"{' and '.join(given)} are {len(given)} answers to one question: give one of them")
+        if not 0 <= self.band < 1:
+            raise UsageError(
+                f"--band {self.band}: a fraction of the picture's longer side is needed, from 0 to below 1"
+            )
+        if self.mask is None and self.band != type(self).band:
+            raise UsageError(f"--band {self.band} is the width of a mask's unknown band: give the mask with --mask")
         if self.batch < 1:
             raise UsageError(f"--batch {self.batch}: at least one frame at a time")
+
+    def trimap_sources(self) -> list[str]:
+        """The flags, of those that say where trimaps come from, that were given."""
+        return [f"--{name}" for name in ("key", "mask", "trimap") if getattr(self, name) is not None]
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:

@@ -2,5 +2,7 @@
 
 from videomatte.trimaps.chroma import ChromaKey
 from videomatte.trimaps.files import TrimapFiles
+from videomatte.trimaps.holdout import Holdout
+from videomatte.trimaps.masks import Masks
 
-__all__ = ["ChromaKey", "TrimapFiles"]
+__all__ = ["ChromaKey", "Holdout", "Masks", "TrimapFiles"]

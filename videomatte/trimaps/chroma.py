@@ -82,13 +82,13 @@ class ChromaKey:
                 if not missing:
                     _log.warning("from frame %d on no screen shows: all is taken as foreground", frame.index)
                 missing = True
-                yield TrimapFrame(frame, torch.full_like(frame.rgb[:1], FOREGROUND, dtype=torch.uint8), "key")
+                yield TrimapFrame(frame, torch.full_like(frame.rgb[:1], FOREGROUND, dtype=torch.uint8), "generated")
             else:
                 missing = False
                 trimap = trimap_from_screen(screen)
                 hue += _PACE * (screen.hue - hue)
                 hue = min(max(hue, found - _DRIFT), found + _DRIFT)
-                yield TrimapFrame(frame, trimap, "key", background=from_unit_range(screen.plate, frame.rgb.dtype))
+                yield TrimapFrame(frame, trimap, "generated", background=from_unit_range(screen.plate, frame.rgb.dtype))
 
     def _nothing_found(self, first: int, last: int) -> str:
         where = f"frame {first}" if first == last else f"frames {first} to {last}"
