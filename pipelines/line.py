@@ -15,6 +15,7 @@ from videomatte.engine import Clock
 from videomatte.errors import UsageError
 from videomatte.io import open_source
 from videomatte.matting import open_matting
+from videomatte.refine import Foreground
 from videomatte.trimaps import ChromaKey, Holdout, Masks, TrimapFiles
 from videomatte.types import Frame, MatteFrame, Source, TrimapStage
 
@@ -22,7 +23,7 @@ __all__ = ["Line"]
 
 
 class Line:
-    """Trimap, then matte: frames in, mattes out. A context manager, for it may hold files open.
+    """Trimap, matte, foreground: frames in, mattes out. A context manager, for it may hold files open.
 
     Args:
         settings: which stages there are, and what they do.
@@ -60,7 +61,10 @@ class Line:
     def __call__(self, frames: Iterator[Frame]) -> Iterator[MatteFrame]:
         """One matte for each frame, in order."""
         trimaps = self._clock.stage("trimap", self._trimaps(frames))
-        return self._clock.stage("matte", self._matting(trimaps))
+        mattes = self._clock.stage("matte", self._matting(trimaps))
+        if self._settings.foreground == "source":
+            return mattes
+        return self._clock.stage("foreground", Foreground()(mattes))
 
     @property
     def fallbacks(self) -> tuple[str, ...]:

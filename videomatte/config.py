@@ -47,6 +47,9 @@ class MatteSettings:
     """What turns trimaps into mattes: a name that 'videomatte models' lists, or the path of a checkpoint."""
     batch: int = 1
     """Frames that a network computes together: more keeps a GPU busier and takes as much more memory."""
+    foreground: Literal["estimate", "source"] = "estimate"
+    """Colour of the subject where the background shines through: estimate its own, without the background and a
+    screen's spill, or leave the source's pixels."""
     format: str | None = None
     """Output format by name, such as prores4444, where the extension of the output does not say enough."""
     content: Literal["both", "foreground", "alpha", "composite"] = "both"

@@ -1,0 +1,5 @@
+"""What follows the matte: the subject's own colour without the background's, and calm over time."""
+
+from videomatte.refine.stage import Foreground
+
+__all__ = ["Foreground"]

@@ -1,0 +1,115 @@
+"""The screen's light taken off the subject: at its edges and where it is translucent, nowhere else.
+
+A screen tints what stands before it. What it adds lies, in the plane of chroma (see :mod:`videomatte.trimaps.screen`),
+along its own hue, so the tint is how far a colour goes that way beyond what it may. What it may is what keeps green
+shirts green: grey (the limit G ≤ (R + B) / 2 of the keyers that followed Vlahos' patents, turned to the screen's hue),
+or, where the subject's untouched inside near there goes further, as far as that does. The excess is taken off at
+constant luma, or edges would darken.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videomatte.errors import ShapeError
+from videomatte.trimaps.screen import chroma, spread
+
+__all__ = ["despill", "edge_band", "screen_hue"]
+
+BAND = 1 / 80
+"""How far the band goes into the subject from its edge, as a share of the picture's longer side."""
+TRANSLUCENT = 0.25
+"""Transparency from which on a pixel is despilled fully, however far from an edge."""
+BLOCK = 1 / 24
+"""Side of the blocks over which the subject's inside is averaged, as a share of the longer side."""
+ONE_HUE, LEAST_CHROMA = 0.9, 0.1
+"""A plate is a screen where its chromas hardly cancel and are, on average, at least this share of its brightness."""
+
+
+def screen_hue(plate: Tensor) -> float | None:
+    """The hue of a coloured screen, in radians; ``None`` for plates that are none, such as a street or a grey wall.
+
+    Args:
+        plate: ``[3, H, W]`` float32, the picture with the subject gone.
+    """
+    colours = chroma(plate).flatten(1)
+    mean = colours.mean(1)
+    strength = float(colours.square().sum(0).sqrt().mean())
+    if strength < LEAST_CHROMA * float(plate.amax(0).mean()) or float(mean.norm()) <= ONE_HUE * strength:
+        return None
+    return math.atan2(float(mean[1]), float(mean[0]))
+
+
+def edge_band(alpha: Tensor) -> Tensor:
+    """How much of the despill each pixel gets.
+
+    Args:
+        alpha: ``[1, H, W]`` floating point in [0, 1].
+
+    Returns:
+        ``[1, H, W]`` in [0, 1]: 1 where the background shines through, fading inwards, exactly 0 where all within
+        1/80 of the picture's longer side (a square) is opaque.
+
+    Convention:
+        Pixel on pixel with alpha; beyond the border the picture goes on as it ends.
+    """
+    reach = max(1, round(BAND * max(alpha.shape[1:])))
+    padded = F.pad(1 - alpha[None], [reach] * 4, mode="replicate")
+    side = 2 * reach + 1
+    near = F.avg_pool2d(F.avg_pool2d(padded, (1, side), 1), (side, 1), 1)[0]
+    # A straight edge leaves half a window empty. Means of nothing but zeros are zero, to the bit.
+    return torch.maximum(2 * near, (1 - alpha) / TRANSLUCENT).clamp(0, 1)
+
+
+def despill(foreground: Tensor, alpha: Tensor, hue: float) -> Tensor:
+    """Take the light of a screen off a straight foreground.
+
+    Args:
+        foreground: ``[3, H, W]`` float32, straight.
+        alpha: ``[1, H, W]`` float32 in [0, 1].
+        hue: of the screen, in radians: red 0, green 2π/3, blue 4π/3.
+
+    Returns:
+        ``[3, H, W]`` float32 of the same BT.709 luma (of the encoded values), unless colours end at 0. Where
+        :func:`edge_band` is 0 it is the foreground given, to the bit.
+
+    Raises:
+        ShapeError: the shapes are not as above.
+
+    Convention:
+        Pixel on pixel. Distances are shares of the picture's longer side.
+    """
+    if foreground.ndim != 3 or foreground.shape[0] != 3 or alpha.shape != (1, *foreground.shape[1:]):
+        raise ShapeError(
+            f"despill: foreground and alpha must be [3, H, W] and [1, H, W], "
+            f"got {list(foreground.shape)} and {list(alpha.shape)}"
+        )
+    band = edge_band(alpha)
+    luma = _luma(foreground).clamp(min=1e-4)
+    a, b = chroma(foreground)
+    towards = (a * math.cos(hue) + b * math.sin(hue))[None]
+    # Of the inside: mean and deviation of how far colours go towards the screen's hue, for their luma.
+    inside = (band == 0).float()
+    ratio = (towards / luma).clamp(-3, 3)
+    moments = torch.cat([ratio, ratio.square(), torch.ones_like(ratio)]) * luma
+    moments = spread(moments, inside, BLOCK * max(alpha.shape[1:]))
+    mean, square = moments[:2, None] / moments[2:].clamp(min=1e-4)
+    deviation = (square - mean.square()).clamp(min=0).sqrt()
+    limit = (mean + deviation).clamp(min=0) * luma
+    excess = (towards - limit).clamp(min=0) * band
+    return torch.where(excess > 0, (foreground - excess * _at_constant_luma(hue, foreground)).clamp(min=0), foreground)
+
+
+def _luma(rgb: Tensor) -> Tensor:
+    return 0.2126 * rgb[:1] + 0.7152 * rgb[1:2] + 0.0722 * rgb[2:]
+
+
+def _at_constant_luma(hue: float, like: Tensor) -> Tensor:
+    """``[3, 1, 1]``: the colour of luma 0 whose chroma is of length 1 and this hue."""
+    a, b = math.cos(hue), math.sin(hue) / math.sqrt(0.75)
+    rgb = torch.tensor([a + b / 2, b, 0.0], device=like.device).view(3, 1, 1)
+    return rgb - _luma(rgb)

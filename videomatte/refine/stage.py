@@ -1,0 +1,50 @@
+"""The stage that gives mattes their foreground.
+
+mattes = Foreground()(mattes)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from videomatte.refine.despill import despill, edge_band, screen_hue
+from videomatte.refine.foreground import estimate_foreground
+from videomatte.refine.unmix import unmix
+from videomatte.types import MatteFrame, unit_range
+
+__all__ = ["Foreground"]
+
+
+class Foreground:
+    """Gives every matte the subject's own colour, straight, where the background shines through.
+
+    Where the trimap's maker knows the background it is unmixed, and the light of a coloured screen taken off the edges;
+    else both layers are estimated. Frames are looked at one by one. Inside the subject the foreground is the frame, to
+    the bit.
+    """
+
+    def __call__(self, mattes: Iterator[MatteFrame]) -> Iterator[MatteFrame]:
+        """Frame by frame; none is held back."""
+        for matte in mattes:
+            yield replace(matte, foreground=_foreground(matte))
+
+
+def _foreground(matte: MatteFrame) -> Tensor:
+    """``[3, H, W]`` float32."""
+    source, alpha = unit_range(matte.frame.rgb), matte.alpha
+    # NaN and infinity, as in broken float files, would spread through every mean.
+    image = torch.nan_to_num(source, posinf=1.0, neginf=0.0)
+    plate = matte.source.background
+    if plate is None:
+        foreground = estimate_foreground(image[None], alpha[None])[0][0]
+        return torch.where(alpha == 1, source, foreground)
+    plate = torch.nan_to_num(unit_range(plate), posinf=1.0, neginf=0.0)
+    foreground = unmix(image[None], alpha[None], plate[None])[0][0]
+    hue = screen_hue(plate)
+    if hue is not None:
+        foreground = despill(foreground, alpha, hue)
+    return torch.where(edge_band(alpha) == 0, source, foreground)
