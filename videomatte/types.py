@@ -37,6 +37,7 @@ __all__ = [
     "Frame",
     "MatteFrame",
     "MattingStage",
+    "RefineStage",
     "RunReport",
     "Sink",
     "Source",
@@ -328,6 +329,15 @@ class MattingStage(Protocol):
     """Gives every frame an alpha: one out per one in, in order. May hold frames back and flushes them at the end."""
 
     def __call__(self, frames: Iterator[TrimapFrame]) -> Iterator[MatteFrame]:
+        """Run the stage."""
+        ...
+
+
+@runtime_checkable
+class RefineStage(Protocol):
+    """Makes every matte better, or adds to it: one out per one in, in order. May hold frames back and flushes them."""
+
+    def __call__(self, mattes: Iterator[MatteFrame]) -> Iterator[MatteFrame]:
         """Run the stage."""
         ...
 

@@ -1,0 +1,114 @@
+"""The shadows a subject throws on its screen, to be thrown on another background.
+
+A screen is lit evenly, or nearly so: its light falls off slowly, a shadow quickly. What the light would be without the
+subject is therefore taken for a paraboloid over the picture, laid against the screen from above: where the screen is
+darker than that by more than its creases and its grain, it lies in shadow. A paraboloid, because anything that bends
+more freely would follow the shadow, too (as the plate of a key must).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videomatte.light import from_light, to_light
+from videomatte.trimaps.screen import spread
+
+__all__ = ["Shadow", "darken"]
+
+_SIDE = 256
+"""Longer side of the reduced picture on which shadows are found: grain is gone there, and shadows are soft."""
+_ROUNDS = 12
+"""Of laying the paraboloid: each time, what lies below it counts less."""
+_FALL = 0.04
+"""How far below the paraboloid, in logarithms of light, a place stops counting as lit."""
+_PACE = 0.2
+"""How much of each frame's change the paraboloid follows: less, and it lags behind exposure; more, and it flickers."""
+
+
+class Shadow:
+    """Finds the shadow in each frame of a clip; remembers how the screen was lit in those before.
+
+    Args:
+        transfer: how the clip encodes light, by ITU-T H.273.
+    """
+
+    def __init__(self, transfer: int | None) -> None:
+        self._transfer = transfer
+        self._lit: Tensor | None = None
+
+    def __call__(self, rgb: Tensor, alpha: Tensor) -> Tensor:
+        """How much of the light is left.
+
+        Args:
+            rgb: ``[3, H, W]`` float32, the frame.
+            alpha: ``[1, H, W]`` float32: the screen is where it is 0.
+
+        Returns:
+            ``[1, H, W]`` float32 in [0, 1]: factors of light, 1 outside shadows. Under the subject they go on smoothly
+            from around it.
+
+        Convention:
+            Pixel on pixel with the frame; found on blocks of it, bilinear between their centres.
+        """
+        height, width = alpha.shape[1:]
+        factor = max(1.0, max(height, width) / _SIDE)
+        size = max(1, round(height / factor)), max(1, round(width / factor))
+        # A pixel further out, for the screen right beside the subject is mixed with it by scaling and codecs.
+        screen = (F.max_pool2d(alpha[None], 3, 1, 1)[0] == 0).float()
+        brightness = rgb.mean(0, keepdim=True).clamp(min=0) * screen
+        sums = F.adaptive_avg_pool2d(torch.cat([brightness, screen]), size)
+        known = (sums[1:] > 0.5) & (sums[:1] > 0.02 * sums[1:])
+        if known.sum() < 16:
+            return torch.ones_like(alpha)
+        level = to_light(sums[:1] / sums[1:].clamp(min=1e-6), self._transfer).clamp(min=1e-5).log()
+        terms = _terms(*size, alpha.device)
+        lit = _lay_over(terms[:, known[0]], level[known], self._lit)
+        self._lit = lit if self._lit is None else self._lit + _PACE * (lit - self._lit)
+        below = level - (self._lit @ terms.flatten(1)).view_as(level)
+        above = below[known & (below > 0)]
+        slack = 2.5 * float(above.square().mean().sqrt()) if above.numel() else 0.0
+        shade = spread((below + slack).clamp(max=0), known.float(), 2.0)
+        return F.interpolate(shade.exp()[None], (height, width), mode="bilinear", align_corners=False)[0]
+
+
+def darken(rgb: Tensor, factor: Tensor, transfer: int | None) -> Tensor:
+    """A picture with a part of its light.
+
+    Args:
+        rgb: ``[3, H, W]`` floating point, encoded; or ``[3, 1, 1]``, one colour.
+        factor: ``[1, H, W]`` in [0, 1].
+        transfer: how the picture encodes light.
+
+    Returns:
+        ``[3, H, W]``, encoded alike; the picture, to the bit, where the factor is 1.
+
+    Convention:
+        Every pixel by itself: nothing moves.
+    """
+    rgb = rgb.expand(-1, *factor.shape[1:])
+    return torch.where(factor < 1, from_light(to_light(rgb, transfer) * factor, transfer), rgb)
+
+
+def _terms(height: int, width: int, device: torch.device) -> Tensor:
+    """``[6, H, W]``: 1, x, y, x², xy, y² of pixel centres, from -1 to 1 over the picture."""
+    y, x = ((torch.arange(n, device=device) + 0.5) * 2 / n - 1 for n in (height, width))
+    x, y = x.expand(height, width), y[:, None].expand(height, width)
+    return torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y])
+
+
+def _lay_over(terms: Tensor, level: Tensor, guess: Tensor | None) -> Tensor:
+    """Coefficients ``[6]`` of a paraboloid over points, by least squares reweighted: what lies below hardly counts."""
+    weight = torch.ones_like(level)
+    if guess is not None:
+        weight = _trust(level - guess @ terms)
+    for _ in range(_ROUNDS):
+        weighted = terms * weight
+        # A little of the unit matrix: a screen seen through a slit tells nothing of the rest of the picture.
+        system = weighted @ terms.T + 1e-4 * level.numel() * torch.diag(terms.new_tensor([0, 1, 1, 1, 1, 1]))
+        coefficients: Tensor = torch.linalg.solve(system, weighted @ level)
+        weight = _trust(level - coefficients @ terms)
+    return coefficients
+
+
+def _trust(above: Tensor) -> Tensor:
+    return torch.where(above >= 0, 1.0, (-(above / _FALL).square()).exp().clamp(min=1e-3))
