@@ -17,6 +17,7 @@ from videomatte.errors import OutputError
 from videomatte.io import open_sink, open_source
 from videomatte.io.picture import write_picture
 from videomatte.matting import ClosedFormMatting
+from videomatte.replace import ReplaceBackground
 from videomatte.scenes import SceneSettings, render, write_clip
 from videomatte.sheet import contact_sheet
 from videomatte.trimaps import ChromaKey
@@ -56,13 +57,12 @@ def demo(folder: Path, *, progress: bool = False) -> str:
         source = stack.enter_context(open_source(clip))
         sinks = [
             stack.enter_context(open_sink(folder / "matte.mov", source.info, overwrite=True)),
-            stack.enter_context(
-                open_sink(folder / "composite.mp4", source.info, overwrite=True, background=background)
-            ),
+            stack.enter_context(open_sink(folder / "composite.mp4", source.info, overwrite=True, content="composite")),
         ]
+        replace = ReplaceBackground(lambda _: background, source.info.colour.transfer)
         threads = stack.enter_context(Threads())
         trimaps = ChromaKey("auto")(threads.boundary(source))
-        for matte in _bar(threads.boundary(matting(trimaps)), shown=progress):
+        for matte in _bar(threads.boundary(replace(matting(trimaps))), shown=progress):
             for sink in sinks:
                 sink.write(matte)
             if matte.frame.index in SHEET_FRAMES:

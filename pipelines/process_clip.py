@@ -1,27 +1,33 @@
-"""A clip in, its matte out: decode | trimap, matte | encode, each side of a bar in a thread of its own."""
+"""A clip in, its matte out: decode | trimap, matte | encode, each side of a bar in a thread of its own.
+
+Also the frame of the other jobs on a clip, which go on from its mattes.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from pipelines.line import Line
 from videomatte.config import MatteSettings, fingerprint
 from videomatte.device import resolve_device
 from videomatte.engine import Clock, Threads, peak_memory_bytes
-from videomatte.errors import InputError
+from videomatte.errors import InputError, UsageError
 from videomatte.io import Output, open_source, open_tee
-from videomatte.io.output import flat_background
 from videomatte.io.span import expected_frames
-from videomatte.types import RunReport, TrimapStage
+from videomatte.types import ClipInfo, RefineStage, RunReport, TrimapStage
 
-__all__ = ["matte", "process_clip"]
+__all__ = ["Behind", "matte", "process_clip"]
+
+Behind = Callable[[ClipInfo, torch.device], AbstractContextManager[RefineStage]]
+"""Opens what puts a background behind the mattes of a clip."""
 
 
 def matte(
@@ -56,13 +62,20 @@ def process_clip(
     settings: MatteSettings,
     *,
     trimaps: TrimapStage | None = None,
+    behind: Behind | None = None,
     progress: bool = False,
 ) -> RunReport:
     """Run the line on one clip; see :func:`matte` for arguments and errors.
 
     Args:
+        behind: puts a background behind the mattes. Outputs that do not say what they hold then hold the composite.
         progress: show a bar with frames per second and time left on standard error.
     """
+    content = "composite" if behind else settings.content
+    files = [Output.parse(text, content=content, format=settings.format) for text in outputs]
+    for file in files:
+        if file.content == "composite" and not behind:
+            raise UsageError(f"{file.path}: a composite needs a background: videomatte greenscreen puts one in")
     started = time.perf_counter()
     clock = Clock()
     frames_out = 0
@@ -72,12 +85,12 @@ def process_clip(
             open_source(clip, decoder=settings.decoder, start=settings.start, end=settings.end, device=device)
         )
         line = stack.enter_context(Line(settings, device, clock, trimaps))
+        replace = stack.enter_context(behind(source.info, device)) if behind else None
         stack.enter_context(clock.span("encode"))  # this thread's own work, the waits below taken off
         sink = stack.enter_context(
             open_tee(
-                [Output.parse(text, content=settings.content, format=settings.format) for text in outputs],
+                files,
                 source.info,
-                background=flat_background(settings.background),
                 premultiplied=settings.premultiplied,
                 audio=settings.audio,
                 overwrite=settings.overwrite,
@@ -86,7 +99,8 @@ def process_clip(
         threads = stack.enter_context(Threads())
 
         frames = threads.boundary(clock.stage("decode", source))
-        mattes = threads.boundary(line(clock.stage(None, frames)))
+        mattes = line(clock.stage(None, frames))
+        mattes = threads.boundary(clock.stage("composite", replace(mattes)) if replace else mattes)
         bar = tqdm(
             total=expected_frames(source.info, settings.start, settings.end),
             unit="frame",

@@ -103,10 +103,10 @@ def carry(
     clip: Path, output: Path, *, start: str | None = None, end: str | None = None, **options: object
 ) -> list[str]:
     """A run on a clip with an opaque matte; the notes it leaves."""
-    background = torch.zeros(3, 1, 1) if output.suffix == ".mp4" else None
+    options.setdefault("content", "foreground" if output.suffix == ".mp4" else "both")
     with (
         open_source(clip, start=start, end=end) as source,
-        open_sink(output, source.info, background=background, **options) as sink,
+        open_sink(output, source.info, **options) as sink,
     ):
         for frame in source:
             trimap = torch.full((1, frame.height, frame.width), 255, dtype=torch.uint8)

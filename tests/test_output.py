@@ -11,7 +11,7 @@ import videomatte
 from videomatte.cli import main
 from videomatte.errors import UsageError
 from videomatte.io import Output
-from videomatte.io.output import check_apart, flat_background
+from videomatte.io.output import check_apart
 
 pytest.importorskip("pymatting")
 
@@ -72,21 +72,15 @@ def test_outputs_that_would_overwrite_each_other_are_refused(names: list[str], s
         check_apart([Output.parse(name) for name in names])
 
 
-def test_a_background_is_a_colour() -> None:
-    assert flat_background("#ff8000").flatten().tolist() == pytest.approx([1, 128 / 255, 0])
-    with pytest.raises(UsageError, match="#RRGGBB"):
-        flat_background("orange")
-
-
 def test_one_pass_writes_all_and_each_is_as_if_written_alone(green_clip: Path, tmp_path: Path) -> None:
-    names = ["matte.mov", "vp9-fast:web.webm", "alpha:matte.mkv", "foreground:frames/", "composite:over.mp4"]
+    names = ["matte.mov", "vp9-fast:web.webm", "alpha:matte.mkv", "foreground:frames/", "foreground:colour.mp4"]
     (tmp_path / "alone").mkdir()
     outputs = [name.replace(":", f":{tmp_path}/") if ":" in name else f"{tmp_path}/{name}" for name in names]
     alone = [output.replace(str(tmp_path), f"{tmp_path}/alone") for output in outputs]
     assert main(["matte", str(green_clip), *(w for o in outputs for w in ("-o", o)), "--end", "3", "--quiet"]) == 0
     for output in alone:
         videomatte.matte(green_clip, output, end="3")
-    for name in ("matte.mov", "web.webm", "matte.mkv", "over.mp4"):
+    for name in ("matte.mov", "web.webm", "matte.mkv", "colour.mp4"):
         together, single = read_av(tmp_path / name), read_av(tmp_path / "alone" / name)
         assert len(together.pts) == 3
         assert together.pts == single.pts
@@ -98,15 +92,6 @@ def test_one_pass_writes_all_and_each_is_as_if_written_alone(green_clip: Path, t
     for number in range(3):
         together, single = (read_png(tmp_path / place / f"{number:06d}.png") for place in ("frames", "alone/frames"))
         assert (together[0] == single[0]).all()
-
-
-def test_a_composite_is_over_the_background(green_clip: Path, tmp_path: Path) -> None:
-    videomatte.matte(green_clip, [f"composite:{tmp_path}/over/", f"{tmp_path}/frames/"], background="#204060", end="1")
-    colour, alpha = read_png(tmp_path / "frames/000000.png")
-    composite, _ = read_png(tmp_path / "over/000000.png")
-    weight = alpha[..., None] / 65535
-    wanted = colour / 65535 * weight + flat_background("#204060").double().flatten().numpy() * (1 - weight)
-    assert abs(composite / 65535 - wanted).max() <= 3 * 0.51 / 65535  # each of the three is rounded to 16 bits
 
 
 def test_a_refused_output_stops_the_others_before_any_work(green_clip: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """One suite that every sink passes: what is published is whole and right, and nothing else is ever touched."""
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 import torch
 from readback import hair, picture, read_av, read_png
 
-from videomatte.errors import OutputError, ShapeError, UsageError
+from videomatte.errors import OutputError, UsageError
 from videomatte.io.sink import open_sink
 from videomatte.types import ClipInfo, Colour, Frame, MatteFrame, Sink, TrimapFrame
 
@@ -55,8 +56,8 @@ def at(folder: Path, name: str) -> str:
     return f"{folder}/{name}"  # as typed: a Path would lose the slash
 
 
-def background_for(name: str) -> torch.Tensor | None:
-    return torch.tensor([0.1, 0.2, 0.3])[:, None, None] if name == "m.mp4" else None
+def content_for(name: str) -> str:
+    return "foreground" if name == "m.mp4" else "both"
 
 
 def count_for(name: str) -> int:
@@ -64,7 +65,7 @@ def count_for(name: str) -> int:
 
 
 def write(folder: Path, name: str, *, count: int | None = None, **options: object) -> Path:
-    options.setdefault("background", background_for(name))
+    options.setdefault("content", content_for(name))
     with open_sink(at(folder, name), options.pop("info", clip()), **options) as sink:
         for matte in mattes(count_for(name) if count is None else count):
             sink.write(matte)
@@ -73,7 +74,7 @@ def write(folder: Path, name: str, *, count: int | None = None, **options: objec
 
 def fail(folder: Path, name: str, error: BaseException, **options: object) -> None:
     """A run that ends by an exception after its last frame."""
-    with open_sink(at(folder, name), clip(), background=background_for(name), **options) as sink:
+    with open_sink(at(folder, name), clip(), content=content_for(name), **options) as sink:
         for matte in mattes(count_for(name)):
             sink.write(matte)
         raise error
@@ -87,14 +88,14 @@ def content(path: Path) -> dict[str, bytes]:
 
 @every_output
 def test_it_is_a_sink(name: str, tmp_path: Path) -> None:
-    sink = open_sink(at(tmp_path, name), clip(), background=background_for(name))
+    sink = open_sink(at(tmp_path, name), clip(), content=content_for(name))
     assert isinstance(sink, Sink)
     assert not list(tmp_path.iterdir()), "nothing is made before it is entered"
 
 
 @every_output
 def test_the_output_appears_whole_at_the_end_and_not_before(name: str, tmp_path: Path) -> None:
-    with open_sink(at(tmp_path, name), clip(), background=background_for(name)) as sink:
+    with open_sink(at(tmp_path, name), clip(), content=content_for(name)) as sink:
         for matte in mattes(count_for(name)):
             sink.write(matte)
             assert not (tmp_path / name).exists()
@@ -131,7 +132,7 @@ def test_no_frames_publish_nothing(name: str, tmp_path: Path) -> None:
 def test_an_existing_output_is_refused_before_any_work_and_kept(name: str, tmp_path: Path) -> None:
     before = content(write(tmp_path, name))
     with pytest.raises(UsageError, match="--overwrite"):
-        open_sink(at(tmp_path, name), clip(), background=background_for(name))
+        open_sink(at(tmp_path, name), clip(), content=content_for(name))
     assert content(tmp_path / name) == before
 
 
@@ -139,7 +140,7 @@ def test_an_existing_output_is_refused_before_any_work_and_kept(name: str, tmp_p
 def test_overwriting_replaces_all_of_it(name: str, tmp_path: Path) -> None:
     write(tmp_path, name)
     before = content(tmp_path / name)
-    with open_sink(at(tmp_path, name), clip(), overwrite=True, background=background_for(name)) as sink:
+    with open_sink(at(tmp_path, name), clip(), overwrite=True, content=content_for(name)) as sink:
         for matte in mattes(1, first=9):
             sink.write(matte)
     assert count_frames(tmp_path / name) == 1
@@ -159,7 +160,7 @@ def test_a_failed_run_keeps_the_output_that_was_there(name: str, tmp_path: Path)
 @every_output
 def test_a_missing_folder_is_said_before_any_work(name: str, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist: make it first"):
-        open_sink(at(tmp_path / "none", name), clip(), background=background_for(name))
+        open_sink(at(tmp_path / "none", name), clip(), content=content_for(name))
 
 
 @contextmanager
@@ -183,7 +184,7 @@ def test_a_folder_closed_to_writing_is_one_line(name: str, tmp_path: Path) -> No
         if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & 1:
             folder.chmod(folder.stat().st_mode | 0o011)
     with as_nobody(), pytest.raises(OutputError, match=r"may not be written to|cannot be written: perm"):
-        open_sink(at(closed, name), clip(), background=background_for(name)).__enter__()
+        open_sink(at(closed, name), clip(), content=content_for(name)).__enter__()
     assert not list(closed.iterdir())
 
 
@@ -194,7 +195,7 @@ def test_the_input_is_never_the_output(name: str, tmp_path: Path) -> None:
     before = content(path)
     for info in (clip(path), clip(tmp_path / "link")):
         with pytest.raises(UsageError, match="input"):
-            open_sink(at(tmp_path, name), info, overwrite=True, background=background_for(name))
+            open_sink(at(tmp_path, name), info, overwrite=True, content=content_for(name))
     assert content(path) == before
 
 
@@ -262,7 +263,7 @@ def test_leftovers_of_a_killed_run_are_no_hindrance(name: str, tmp_path: Path) -
 def test_names_are_taken_as_they_are(name: str, tmp_path: Path) -> None:
     """Not as patterns, addresses or options: a colon, a percent sign, a line break, letters of any alphabet."""
     odd = f"-\N{SNOWMAN} a:b %06d\n'{name}"
-    write(tmp_path, odd, count=1, background=None)
+    write(tmp_path, odd, count=1)
     assert [p.name for p in tmp_path.iterdir()] == [odd]
 
 
@@ -296,7 +297,7 @@ def read_frame(path: Path, n: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("start", [1234, 0, -7000], ids=["late", "at 0", "before 0"])
 def test_movies_keep_the_clips_time(name: str, start: int, tmp_path: Path) -> None:
     """Before 0 nothing is shown: such a clip moves to 0 as a whole."""
-    with open_sink(at(tmp_path, name), clip(), background=background_for(name)) as sink:
+    with open_sink(at(tmp_path, name), clip(), content=content_for(name)) as sink:
         for matte in mattes(start=start):
             sink.write(matte)
     wanted = [(max(start, 0) + 3003 * n) * TICK for n in range(4)]
@@ -322,23 +323,21 @@ def test_an_opaque_format_needs_a_background(tmp_path: Path) -> None:
         open_sink(tmp_path / "m.mp4", clip())
 
 
-@pytest.mark.parametrize("foreground", [False, True], ids=["source pixels", "foreground"])
-def test_a_background_gives_the_opaque_composite(foreground: bool, tmp_path: Path) -> None:
-    background = picture(HEIGHT, WIDTH, 40, torch.float32)
-    with open_sink(tmp_path / "frames", clip(), background=background) as sink:
-        for matte in mattes(2, foreground=foreground):
-            sink.write(matte)
-    for n, matte in enumerate(mattes(2, foreground=foreground)):
-        own = matte.foreground if foreground else matte.frame.rgb / 255
-        wanted = (own * matte.alpha + background * (1 - matte.alpha)).numpy().transpose(1, 2, 0)
+def test_a_composite_is_written_as_it_is(tmp_path: Path) -> None:
+    with open_sink(tmp_path / "frames", clip(), content="composite") as sink:
+        for n, matte in enumerate(mattes(2)):
+            sink.write(dataclasses.replace(matte, composite=picture(HEIGHT, WIDTH, 40 + n, torch.float32)))
+    for n in range(2):
         colour, alpha = read_frame(tmp_path / "frames", n)
         assert (alpha == 1).all()
+        wanted = picture(HEIGHT, WIDTH, 40 + n, torch.float32).numpy().transpose(1, 2, 0)
         assert np.abs(colour - wanted).max() <= 0.51 / 65535
 
 
-def test_a_background_of_another_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ShapeError, match=r"\[3, 48, 64\] or \[3, 1, 1\], got \[3, 48, 65\]"):
-        open_sink(tmp_path / "m.mp4", clip(), background=torch.zeros(3, HEIGHT, WIDTH + 1))
+def test_a_composite_that_nobody_made_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no stage has made one"):
+        write(tmp_path, "m.mp4", content="composite")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_system_is_asked_before_any_work(tmp_path: Path) -> None:

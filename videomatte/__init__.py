@@ -3,6 +3,7 @@
 Three doors, of rising depth:
 
     videomatte.matte("clip.mp4", "matte.mov", key="green")          # one call
+    videomatte.replace_background("clip.mp4", "beach.jpg", "out.mp4")
 
     with videomatte.open_source("clip.mp4") as source:              # composed
         with videomatte.open_sink("matte.mov", source.info) as sink:
@@ -20,8 +21,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipelines.greenscreen import replace_background as replace_background
     from pipelines.process_clip import matte as matte
-    from videomatte.config import MatteSettings as MatteSettings
+    from videomatte.config import GreenscreenSettings as GreenscreenSettings, MatteSettings as MatteSettings
     from videomatte.errors import (
         InputError as InputError,
         ModelError as ModelError,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ClipInfo": "videomatte.types",
     "Frame": "videomatte.types",
+    "GreenscreenSettings": "videomatte.config",
     "InputError": "videomatte.errors",
     "MatteFrame": "videomatte.types",
     "MatteSettings": "videomatte.config",
@@ -56,6 +59,7 @@ _HOMES = {
     "open_sink": "videomatte.io",
     "open_source": "videomatte.io",
     "probe": "videomatte.io",
+    "replace_background": "pipelines.greenscreen",
 }
 """Where each public name lives."""
 

@@ -19,7 +19,7 @@ from typing import Annotated, Protocol
 
 import tyro
 
-from videomatte.config import MatteSettings, preset_values
+from videomatte.config import GreenscreenSettings, MatteSettings, preset_values
 from videomatte.errors import VideomatteError
 from videomatte.training.settings import TrainSettings
 
@@ -67,6 +67,39 @@ class Matte(_Base):
         from videomatte.engine.report import summary, write_report
 
         report = process_clip(self.clip, self.output, self.settings, progress=not self.quiet)
+        if self.report:
+            write_report(report, self.report)
+        if not self.quiet:
+            print(summary(report, ", ".join(self.output)))
+
+
+@dataclass(kw_only=True)
+class Greenscreen(_Base):
+    """Put a new background behind the subject: a colour, an image or a clip."""
+
+    clip: tyro.conf.Positional[Path]
+    """The clip: a movie, an image, a folder of images or a pattern such as shot.%04d.exr."""
+    background: str
+    """An image, a clip, a colour as #RRGGBB or by name, or transparent."""
+    output: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(aliases=["-o"])]
+    """Where the composite goes, such as out.mp4. Words in front have it hold something else: -o out.mp4 -o
+    both:matte.mov writes the matte in the same pass."""
+    settings: tyro.conf.OmitArgPrefixes[GreenscreenSettings] = field(default_factory=GreenscreenSettings)
+    """Each can also stand in a preset file."""
+    preset: str | None = None
+    """Name of a shipped preset (draft, balanced, best), or path of a YAML file with one setting a line. Flags win over
+    it."""
+    report: Path | None = None
+    """Write what the run did as JSON."""
+    quiet: bool = False
+    """No progress, no summary."""
+
+    def run(self) -> None:
+        """Run the pipeline and print its summary."""
+        from pipelines.greenscreen import greenscreen
+        from videomatte.engine.report import summary, write_report
+
+        report = greenscreen(self.clip, self.background, self.output, self.settings, progress=not self.quiet)
         if self.report:
             write_report(report, self.report)
         if not self.quiet:
@@ -165,6 +198,7 @@ class Demo(_Base):
 
 COMMANDS: dict[str, Callable[..., Command]] = {
     "matte": Matte,
+    "greenscreen": Greenscreen,
     "info": Info,
     "models": Models,
     "evaluate": Evaluate,
@@ -232,10 +266,11 @@ def _with_preset(words: list[str]) -> list[str]:
             preset = following
         elif word.startswith("--preset="):
             preset = word.partition("=")[2]
-    if preset is None:
+    settings = {"matte": MatteSettings, "greenscreen": GreenscreenSettings}.get(words[0] if words else "")
+    if preset is None or settings is None:
         return words
     flags: list[str] = []
-    for name, value in preset_values(words[0], preset, MatteSettings).items():
+    for name, value in preset_values(words[0], preset, settings).items():
         flag = name.replace("_", "-")
         flags.append(f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag}={value}")
     return [words[0], *flags, *words[1:]]

@@ -19,7 +19,7 @@ import yaml
 
 from videomatte.errors import InputError, UsageError
 
-__all__ = ["MatteSettings", "fingerprint", "preset_values", "presets"]
+__all__ = ["GreenscreenSettings", "MatteSettings", "fingerprint", "preset_values", "presets"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +52,9 @@ class MatteSettings:
     screen's spill, or leave the source's pixels."""
     format: str | None = None
     """Output format by name, such as prores4444, where the extension of the output does not say enough."""
-    content: Literal["both", "foreground", "alpha", "composite"] = "both"
-    """What is written: the foreground with its alpha, the foreground alone, the alpha alone as full-range grey, or the
-    composite over --background. An output can say it for itself: -o alpha:matte.mp4."""
-    background: str = "#808080"
-    """Colour behind composites, as #RRGGBB in the clip's own encoding."""
+    content: Literal["both", "foreground", "alpha"] = "both"
+    """What is written: the foreground with its alpha, the foreground alone, or the alpha alone as full-range grey. An
+    output can say it for itself: -o alpha:matte.mp4."""
     premultiplied: bool = False
     """Write colour times alpha instead of straight colour, and say so in the file."""
     audio: bool = True
@@ -97,6 +95,32 @@ class MatteSettings:
         """
         _refuse_unknown(settings, cls, "")
         return cls(**settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreenscreenSettings(MatteSettings):
+    """How a clip's subject comes before another background."""
+
+    fit: Literal["cover", "contain", "stretch"] = "cover"
+    """How a background of another shape fills the frame: cover it and lose what stands over, be contained between black
+    bars, or be stretched."""
+    background_start: str | None = None
+    """What the background begins with: a frame number (120) or a time (5.0, 5s, 0:01:02.5)."""
+    background_end: Literal["loop", "hold", "once"] = "loop"
+    """What follows a background's last frame: its first again, that last one for good, or black."""
+    linear: bool = True
+    """Mix edges in linear light, as a lens does, not in the clip's own encoding."""
+    light_wrap: float = 0.0
+    """How much of the background's light falls on the subject's edge, from 0 to 1."""
+    shadows: bool = False
+    """Keep the shadows that the subject throws on its screen, as on a floor."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.light_wrap <= 1:
+            raise UsageError(f"--light-wrap {self.light_wrap}: from 0, none, to 1")
+        if self.shadows and (others := [flag for flag in self.trimap_sources() if flag != "--key"]):
+            raise UsageError(f"--shadows are those on a screen (--key), and {others[0]} tells of none")
 
 
 def fingerprint(settings: Mapping[str, object]) -> str:

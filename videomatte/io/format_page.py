@@ -22,10 +22,10 @@ Several outputs are written in one pass, each named by its own `-o`. Words befor
 holds (`both`, `foreground`, `alpha`, `composite`) and, where the extension does not say enough, its format:
 
 ```sh
-videomatte matte clip.mp4 -o matte.mov -o alpha:matte.mp4 -o vp9-fast:preview.webm -o composite,hevc:over.mp4
+videomatte matte clip.mp4 -o matte.mov -o alpha:matte.mp4 -o vp9-fast:preview.webm -o foreground,hevc:colour.mp4
 ```
 
-`--content` and `--format` say it for all outputs that do not. A composite is over `--background '#RRGGBB'`.
+`--content` and `--format` say it for all outputs that do not. Composites are of `videomatte greenscreen`.
 
 Colour is straight, in the clip's own transfer; see [colour.md](colour.md). Alpha is written plane by plane and never
 passes through a colour converter. Fully transparent and fully opaque come out exactly in all but the lossy VP9 rows

@@ -13,10 +13,12 @@ from typing import Literal
 
 from videomatte.io.containers import MKV, MOV, MP4, WEBM, Container
 
-__all__ = ["FORMATS", "Content", "Format", "ImageFormat", "VideoFormat"]
+__all__ = ["FORMATS", "Content", "Format", "Holding", "ImageFormat", "VideoFormat"]
 
 Content = Literal["both", "foreground", "alpha"]
 """What an output holds: colour with its alpha, opaque colour alone, or the matte alone as full-range grey."""
+Holding = Literal[Content, "composite"]
+"""The same as people say it: a composite over a background is opaque colour, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,18 +8,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, cast, get_args
-
-import torch
-from torch import Tensor
+from typing import Self, cast, get_args
 
 from videomatte.errors import UsageError
-from videomatte.io.formats import FORMATS, Content
+from videomatte.io.formats import FORMATS, Holding
 
-__all__ = ["Output", "check_apart", "flat_background"]
-
-Holding = Literal[Content, "composite"]
-"""What an output holds: one of the contents, or the composite over a background, which is an opaque foreground."""
+__all__ = ["Output", "check_apart"]
 
 _PREFIX = re.compile(r"([a-z0-9,-]{2,}):(.+)", re.DOTALL)
 
@@ -83,14 +77,3 @@ def check_apart(outputs: Sequence[Output]) -> None:
             if other in place.parents or place in other.parents:
                 inner, outer = (outputs[number], output) if other in place.parents else (output, outputs[number])
                 raise UsageError(f"{inner.path}: lies in {outer.path}, another output: choose another folder")
-
-
-def flat_background(text: str) -> Tensor:
-    """A colour written as ``#RRGGBB``, as ``[3, 1, 1]`` float32 with 1.0 at white.
-
-    Raises:
-        UsageError: it is not written like that.
-    """
-    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        raise UsageError(f"--background {text}: give a colour as #RRGGBB")
-    return torch.tensor([int(text[place : place + 2], 16) / 255 for place in (1, 3, 5)])[:, None, None]

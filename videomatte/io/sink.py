@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from torch import Tensor
 
-from videomatte.composite import over, premultiply
-from videomatte.errors import InputError, ShapeError, UsageError
+from videomatte.composite import premultiply
+from videomatte.errors import InputError, UsageError
 from videomatte.io.atomic import check_target
 from videomatte.io.audio import Audio
 from videomatte.io.choice import choose_format, names_folder
-from videomatte.io.formats import Content, ImageFormat, VideoFormat
+from videomatte.io.formats import Content, Holding, ImageFormat, VideoFormat
 from videomatte.io.image_writer import ImageWriter
 from videomatte.io.pixel_layout import pixel_layout
 from videomatte.io.video_writer import VideoWriter
@@ -35,8 +35,7 @@ def open_sink(
     *,
     format: str | None = None,  # noqa: A002 - what the flag is called
     overwrite: bool = False,
-    background: Tensor | None = None,
-    content: Content | Literal["composite"] = "both",
+    content: Holding = "both",
     premultiplied: bool = False,
     audio: bool = True,
 ) -> Sink:
@@ -51,10 +50,8 @@ def open_sink(
         format: name of a row of the table in `videomatte.io.formats`; without it the extension chooses.
         overwrite: whether an existing output may be replaced. A folder is replaced only if videomatte made it and
             nothing else has come into it.
-        background: ``[3, H, W]`` or, for one colour, ``[3, 1, 1]``, float32 with 1.0 at white, in the clip's own
-            encoding. With it the output is the opaque composite.
         content: both, foreground (opaque colour), alpha (the matte as full-range grey), or composite (opaque too; the
-            mattes must have one).
+            mattes must have one, as of `videomatte.replace.ReplaceBackground`).
         premultiplied: write colour times alpha, in the clip's own encoding, and say so in the file.
         audio: carry the clip's sound into a movie, as `videomatte.io.audio` says; images take none.
 
@@ -62,28 +59,21 @@ def open_sink(
         UsageError: no format fits, the format cannot hold the content or the clip's depth, the output exists, or it is
             the input.
         OutputError: the output cannot be made where it is to go.
-        ShapeError: the background has another size than the clip.
     """
-    if background is not None and content != "both":
-        raise UsageError(f"{path}: a background gives the composite, which is neither the foreground nor the alpha")
-    if premultiplied and (background is not None or content != "both"):
+    if premultiplied and content != "both":
         raise UsageError(f"{path}: only colour that is written with its alpha can be premultiplied")
-    opaque = background is not None or content == "composite"
-    recipe = _Recipe("foreground" if opaque else content, background, premultiplied, content == "composite")
+    held: Content = "foreground" if content == "composite" else content
+    recipe = _Recipe(held, premultiplied, content == "composite")
     try:
         chosen = choose_format(
             path, format, content=recipe.content, colour_bits=colour_bits(info), premultiplied=premultiplied
         )
     except UsageError as error:
-        if content == "both" and background is None and "holds no alpha" in str(error):
-            raise UsageError(f"{error}, or give a background to composite over") from None
+        if content == "both" and "holds no alpha" in str(error):
+            raise UsageError(f"{error}, or put a background behind it (videomatte greenscreen)") from None
         raise
     is_folder = names_folder(path, chosen)
     path = Path(path)
-    if background is not None and background.shape not in ((3, info.height, info.width), (3, 1, 1)):
-        raise ShapeError(
-            f"background must be [3, {info.height}, {info.width}] or [3, 1, 1], got {list(background.shape)}"
-        )
     check_target(path, info.path, folder=is_folder, overwrite=overwrite)
     if isinstance(chosen, VideoFormat):
         return VideoSink(path, chosen, info, recipe, audio=audio)
@@ -202,7 +192,6 @@ class _Recipe:
     """How a matte becomes what is written."""
 
     content: Content
-    background: Tensor | None
     premultiplied: bool
     composite: bool
     """Whether the opaque colour is the matte's own composite, and not its foreground."""
@@ -223,8 +212,6 @@ class _Recipe:
         foreground = matte.frame.rgb if matte.foreground is None else matte.foreground
         if self.content == "alpha":
             return None, matte.alpha
-        if self.background is not None:
-            return over(unit_range(foreground), matte.alpha, self.background.to(matte.alpha.device)), None
         if self.content == "foreground":
             return foreground, None
         return premultiply(unit_range(foreground), matte.alpha) if self.premultiplied else foreground, matte.alpha

@@ -7,8 +7,6 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from torch import Tensor
-
 from videomatte.io.output import Output, check_apart
 from videomatte.io.sink import open_sink
 from videomatte.types import ClipInfo, MatteFrame, Sink
@@ -21,7 +19,6 @@ def open_tee(
     info: ClipInfo,
     *,
     overwrite: bool = False,
-    background: Tensor | None = None,
     premultiplied: bool = False,
     audio: bool = True,
 ) -> Tee:
@@ -31,14 +28,12 @@ def open_tee(
         outputs: each with what it holds.
         info: the clip the mattes come from.
         overwrite: whether existing outputs may be replaced.
-        background: what composites are made over, as for `open_sink`.
         premultiplied: write colour times alpha, in those outputs that hold both.
         audio: carry the clip's sound into the movies.
 
     Raises:
         UsageError: two outputs are one, or a single one cannot be what it is asked to be.
         OutputError: an output cannot be made where it is to go.
-        ShapeError: the background has another size than the clip.
     """
     check_apart(outputs)
     holds_both = any(output.content == "both" for output in outputs)
@@ -49,8 +44,7 @@ def open_tee(
                 info,
                 format=output.format,
                 overwrite=overwrite,
-                background=background if output.content == "composite" else None,
-                content="both" if output.content == "composite" else output.content,
+                content=output.content,
                 premultiplied=premultiplied and (output.content == "both" or not holds_both),
                 audio=audio,
             )
