@@ -8,7 +8,7 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import av
 import torch
@@ -20,6 +20,7 @@ from videomatte.io.planes import chroma_siting, frame_tensors
 from videomatte.io.presentation import PresentationClock
 from videomatte.io.probe import decodable, frame_colour, has_hidden_alpha, open_movie, probe_movie, reason
 from videomatte.io.span import Span
+from videomatte.io.watchdog import Watchdog
 from videomatte.types import Frame
 
 __all__ = ["AvSource"]
@@ -45,11 +46,16 @@ class AvSource:
     """
 
     def __init__(self, path: Path, span: Span | None = None, device: torch.device | str = "cpu") -> None:
-        self.info = probe_movie(path)
         self._path, self._span, self._device = path, span or Span(), torch.device(device)
-        self._siting = chroma_siting(self.info.codec)
         self._opened = False
-        self._open()
+        self._watchdog = Watchdog(path)
+        try:
+            self.info = self._watchdog.call(probe_movie, path)
+            self._watchdog.call(self._open)
+        except BaseException:
+            self._watchdog.close()
+            raise
+        self._siting = chroma_siting(self.info.codec)
         if self._span.end is None:
             try:
                 check_extent(self.info, self._stream)
@@ -67,7 +73,9 @@ class AvSource:
 
     def close(self) -> None:
         """Close the file."""
-        self._container.close()
+        if not self._watchdog.stuck:
+            self._container.close()
+        self._watchdog.close()
 
     def __iter__(self) -> Iterator[Frame]:
         """Decode; once only, for the file is read as it goes.
@@ -83,8 +91,9 @@ class AvSource:
     def _frames(self) -> Iterator[Frame]:
         tick = self.info.time_base
         given = 0
-        first, numbered = self._from_start()
-        for index, pts, frame in numbered:
+        first, numbered = self._watchdog.call(self._from_start)
+        while (decoded := self._watchdog.call(next, numbered, None)) is not None:
+            index, pts, frame = decoded
             first = pts if first is None else first
             seconds = (pts - first) * tick
             if self._span.ended(index, seconds, tick):
@@ -114,7 +123,7 @@ class AvSource:
                     frame = None  # what comes before it could not be decoded from that key frame on
                 if frame is not None and frame.pts == times[index]:
                     return times[0], self._numbered(chain([frame], frames), index)
-                self.close()
+                self._container.close()
                 self._open()
         return None, self._numbered(self._decode(0), 0)
 
@@ -124,6 +133,7 @@ class AvSource:
         container, stream = open_movie(self._path)
         with container:
             for count, packet in enumerate(container.demux(stream)):
+                self._watchdog.alive()
                 if packet.pts is None or packet.is_discard or not packet.size:
                     continue
                 times.append(packet.pts)
@@ -153,7 +163,7 @@ class AvSource:
             context = av.CodecContext.create(_ALPHA_DECODERS[self.info.codec], "r")
         damage = f"{self._path}: damaged or cut short: frame {{}} cannot be decoded"
         try:
-            for packet in decodable(self._ends.watch(self._container.demux()), self._stream):
+            for packet in decodable(self._packets(), self._stream):
                 for frame in cast("av.VideoCodecContext", context).decode(packet if packet.size else None):
                     if frame.is_corrupt:  # a packet's own flag is also set where recordings are joined, and whole
                         raise InputError(damage.format(index))
@@ -163,6 +173,11 @@ class AvSource:
             return  # the decoder had been emptied already
         except av.error.FFmpegError as error:
             raise InputError(f"{damage.format(index)} ({reason(error)})") from error
+
+    def _packets(self) -> Iterator[av.Packet[Any]]:
+        for packet in self._ends.watch(self._container.demux()):
+            self._watchdog.alive()  # pictures may lie far apart among sound
+            yield packet
 
     def _frame(self, frame: av.VideoFrame, index: int, pts: int) -> Frame:
         orientation = self.info.mirrored, self.info.rotation_degrees

@@ -14,8 +14,6 @@ default), so saturated edges are harsher than from `AvSource`.
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -26,12 +24,13 @@ import av
 import torch
 from torch import Tensor
 
-from videomatte.errors import InputError, UsageError
+from videomatte.errors import InputError, UsageError, VideomatteError
 from videomatte.io.colour import resolve_colour
 from videomatte.io.completeness import LatestEnd, check_end, check_extent
 from videomatte.io.pixel_layout import pixel_layout
 from videomatte.io.probe import open_movie, probe_movie, reason
 from videomatte.io.span import Span
+from videomatte.io.watchdog import Watchdog
 from videomatte.types import ClipInfo, Frame
 
 __all__ = ["DecordSource"]
@@ -41,9 +40,6 @@ _BT601 = (5, 6)
 
 _BATCH_BYTES = 128 * 2**20
 """Memory for one batch of frames. decord decodes ahead without limit until told to seek: it is told after each."""
-
-_PATIENCE_SECONDS = 60.0
-"""A batch that takes longer is taken for one of decord's endless loops."""
 
 
 class DecordSource:
@@ -61,17 +57,18 @@ class DecordSource:
     """
 
     def __init__(self, path: Path, span: Span | None = None, device: torch.device | str = "cpu") -> None:
-        self.info = probe_movie(path)
         self._path, self._span, self._device = path, span or Span(), torch.device(device)
         self._opened = False
-        if fault := _misread(self.info):
-            raise InputError(f"{path}: decord reads {fault}: use --decoder av")
-        self._shown = _shown(self.info)
-        self._check_sizes()
-        self._decord = _Worker(path)
+        # Beside its endless loops, decord dies when two threads share a reader: all its calls are made by one.
+        self._watchdog = Watchdog(path, "use --decoder av")
         try:
-            self._reader = self._decord.call(_open_reader, str(path))
-            count = self._decord.call(len, self._reader)
+            self.info = self._watchdog.call(probe_movie, path)
+            if fault := _misread(self.info):
+                raise InputError(f"{path}: decord reads {fault}: use --decoder av")
+            self._shown = self._watchdog.call(_shown, self.info, self._watchdog.alive)
+            self._watchdog.call(self._check_sizes)
+            self._reader = self._call(_open_reader, str(path))
+            count = self._call(len, self._reader)
             if count != len(self._shown):
                 raise InputError(
                     f"{path}: decord sees {count} frames where the file holds {len(self._shown)}: use --decoder av"
@@ -91,7 +88,7 @@ class DecordSource:
     def close(self) -> None:
         """Let go of decord's decoder and its thread."""
         self._reader = None
-        self._decord.close()
+        self._watchdog.close()
 
     def __iter__(self) -> Iterator[Frame]:
         """Decode; once only.
@@ -127,7 +124,7 @@ class DecordSource:
             while end < stop and end > first + 1 and self._shown[end - 1].leans_back:
                 end -= 1  # the next batch begins with this batch's last frame, to which decord must be able to seek
             overlap = int(first > 0)
-            batch = torch.from_numpy(self._decord.call(_read_batch, self._reader, list(range(first - overlap, end))))
+            batch = torch.from_numpy(self._call(_read_batch, self._reader, list(range(first - overlap, end))))
             if batch.shape[1:] != (self.info.height, self.info.width, 3):
                 raise InputError(f"{self._path}: decord gives {list(batch.shape[1:])} pictures: use --decoder av")
             if last is not None and not torch.equal(batch[0], last):
@@ -136,13 +133,26 @@ class DecordSource:
             yield first, batch[overlap:]
             first = end
 
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return self._watchdog.call(function, *arguments)
+        except VideomatteError:
+            raise
+        except Exception as error:
+            words = str(error).strip().splitlines()
+            message = f"{self._path}: decord cannot decode it ({words[0] if words else error!r})"
+            raise InputError(message) from error
+
     def _check_sizes(self) -> None:
         """Decode the key frames, where alone a size can change."""
         container, stream = open_movie(self._path)
         with container:
             stream.codec_context.skip_frame = "NONKEY"
             try:
-                sizes = {(frame.width, frame.height) for frame in container.decode(stream)}
+                sizes = set()
+                for frame in container.decode(stream):
+                    sizes.add((frame.width, frame.height))
+                    self._watchdog.alive()
             except av.error.FFmpegError as error:
                 raise InputError(f"{self._path}: damaged or cut short ({reason(error)})") from error
         if len(sizes) > 1:
@@ -177,8 +187,8 @@ class _Shown(NamedTuple):
     """Stored behind a key frame and shown before it: needs what lies before the key frame."""
 
 
-def _shown(info: ClipInfo) -> list[_Shown]:
-    """Every frame of a movie, in presentation order, from its packets.
+def _shown(info: ClipInfo, alive: Callable[[], None]) -> list[_Shown]:
+    """Every frame of a movie, in presentation order, from its packets; ``alive`` is called for each of them.
 
     Raises:
         InputError: the file has an edit list or packets without pts, or is cut short.
@@ -191,6 +201,7 @@ def _shown(info: ClipInfo) -> list[_Shown]:
         check_extent(info, stream)
         ends = LatestEnd()
         for packet in ends.watch(container.demux()):
+            alive()
             if not packet.size or packet.stream_index != stream.index:
                 continue
             if packet.is_discard or packet.pts is None:
@@ -218,48 +229,3 @@ def _read_batch(reader: Any, numbers: list[int]) -> Any:
     pixels = reader.get_batch(numbers).asnumpy()
     reader.seek(0)  # stops its threads from decoding ahead, which nothing bounds
     return pixels
-
-
-class _Worker:
-    """One thread that makes all calls of one reader: decord dies when two threads share one, and may never return."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._calls: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]] | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-        # A daemon, for one that never returns must not keep the program from ending.
-        self._thread = threading.Thread(target=self._run, name="decord", daemon=True)
-        self._thread.start()
-
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The function's result.
-
-        Raises:
-            InputError: decord reports an error, or does not answer.
-        """
-        self._calls.put((function, arguments))
-        try:
-            result, error = self._results.get(timeout=_PATIENCE_SECONDS)
-        except queue.Empty:
-            raise InputError(
-                f"{self._path}: decord has not answered for {_PATIENCE_SECONDS:.0f} s: use --decoder av"
-            ) from None
-        if isinstance(error, UsageError):
-            raise error
-        if error is not None:
-            words = str(error).strip().splitlines()
-            raise InputError(f"{self._path}: decord cannot decode it ({words[0] if words else error!r})") from error
-        return result
-
-    def close(self) -> None:
-        self._calls.put(None)
-        self._thread.join(timeout=1)
-
-    def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
-            function, arguments = call
-            try:
-                self._results.put((function(*arguments), None))
-            except Exception as error:  # noqa: BLE001
-                self._results.put((None, error))
-            del call, arguments  # the reader must not outlive the source

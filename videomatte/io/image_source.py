@@ -17,10 +17,13 @@ from torch import Tensor
 
 from videomatte.errors import InputError
 from videomatte.io.exr import missing_rows
+from videomatte.io.image_header import declared_size, without_png_texts
+from videomatte.io.limits import MAX_IMAGE_BYTES, check_file, check_size
 from videomatte.io.orientation import Orientation, exif_orientation, upright
 from videomatte.io.planes import chroma_siting, frame_tensors
 from videomatte.io.probe import describe_stream, frame_colour, open_movie, reason
 from videomatte.io.span import Span
+from videomatte.io.watchdog import Watchdog
 from videomatte.types import ClipInfo, Colour, Frame
 
 __all__ = ["DEFAULT_RATE", "IMAGE_SUFFIXES", "ImageSource", "list_images", "probe_images"]
@@ -30,7 +33,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".exr")
 DEFAULT_RATE = Fraction(24)
 """Frames per second of images, which have no clock of their own."""
 
-_NUMBER = re.compile(r"(.*?)(\d+)(\D*)")
+_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.ASCII | re.DOTALL)
 """Prefix, last number and rest of a file's name."""
 
 
@@ -43,6 +46,13 @@ def list_images(path: Path) -> list[Path]:
         InputError: there is none; there are several kinds or several sequences; or numbers are missing, which in a
             sequence that was rendered or shot means lost frames.
     """
+    try:
+        return _list_images(path)
+    except OSError as error:
+        raise InputError(f"{path}: not readable: {reason(error)}") from error
+
+
+def _list_images(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
@@ -51,12 +61,16 @@ def list_images(path: Path) -> list[Path]:
         if len(kinds) > 1:
             raise InputError(f"{path}: holds several kinds of images ({', '.join(kinds)}): give each its own folder")
     else:
-        pattern = re.compile(re.sub(r"%(?:0?(\d+))?d", lambda m: rf"\d{{{m[1] or 1},}}", re.escape(path.name)))
+        # No name has more than 255 digits; a longer number would be refused by the expression, not by the folder.
+        digits = re.sub(r"%(?:0?(\d{1,3}))?d", lambda m: rf"\d{{{m[1] or 1},}}", re.escape(path.name))
+        pattern = re.compile(digits, re.ASCII)
         found = [p for p in path.parent.iterdir() if pattern.fullmatch(p.name)] if path.parent.is_dir() else []
     if not found:
         raise InputError(f"{path}: no images there ({', '.join(IMAGE_SUFFIXES)})")
     _check_sequence(path, found)
-    return sorted(found, key=lambda p: [(int(t), "") if t.isdigit() else (-1, t) for t in re.split(r"(\d+)", p.name)])
+    return sorted(
+        found, key=lambda p: [int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", p.name, flags=re.ASCII)]
+    )
 
 
 def _check_sequence(path: Path, images: list[Path]) -> None:
@@ -83,7 +97,14 @@ def probe_images(path: Path, rate: Fraction = DEFAULT_RATE) -> ClipInfo:
     Raises:
         InputError: as for `list_images`, or the first cannot be read.
     """
-    images = list_images(path)
+    watchdog = Watchdog(path)
+    try:
+        return watchdog.call(_probe, path, list_images(path), rate)
+    finally:
+        watchdog.close()
+
+
+def _probe(path: Path, images: list[Path], rate: Fraction) -> ClipInfo:
     info, _, _ = _read(images[0], torch.device("cpu"))
     number = _NUMBER.fullmatch(images[0].stem) if len(images) > 1 else None
     return dataclasses.replace(
@@ -121,9 +142,14 @@ class ImageSource:
         rate: Fraction = DEFAULT_RATE,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.info = probe_images(path, rate)
         self._images = list_images(path)
         self._span, self._device = span or Span(), torch.device(device)
+        self._watchdog = Watchdog(path)
+        try:
+            self.info = self._watchdog.call(_probe, path, self._images, rate)
+        except BaseException:
+            self._watchdog.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -135,6 +161,7 @@ class ImageSource:
 
     def close(self) -> None:
         """No file stays open between frames."""
+        self._watchdog.close()
 
     def __iter__(self) -> Iterator[Frame]:
         """Decode, one file at a time."""
@@ -147,7 +174,7 @@ class ImageSource:
         if not wanted:
             raise InputError(f"{self.info.path}: no frame between --start and --end")
         for index, path in wanted:
-            info, rgb, alpha = _read(path, self._device)
+            info, rgb, alpha = self._watchdog.call(_read, path, self._device)
             for what in ("width", "height", "bit_depth", "has_alpha"):
                 mine, first = getattr(info, what), getattr(self.info, what)
                 if mine != first:
@@ -160,10 +187,15 @@ class ImageSource:
 
 def _read(path: Path, device: torch.device) -> tuple[ClipInfo, Tensor, Tensor | None]:
     """One image: what is known about it, its RGB and its alpha, upright."""
+    check_file(path)
     try:
-        data = path.read_bytes()
+        if path.stat().st_size > MAX_IMAGE_BYTES:
+            raise InputError(f"{path}: the file is too large for an image: {MAX_IMAGE_BYTES // 2**30} GiB are the most")
+        data = without_png_texts(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: {reason(error)}") from error
+        raise InputError(f"{path}: not readable: {reason(error)}") from error
+    if (size := declared_size(data)) is not None:
+        check_size(path, *size)
     container, stream = open_movie(path, data)
     with container:
         try:

@@ -14,7 +14,7 @@ import av
 import numpy as np
 from torch import Tensor
 
-__all__ = ["Orientation", "exif_orientation", "frame_orientation", "upright"]
+__all__ = ["Orientation", "exif_orientation", "frame_orientation", "tiff_tag", "upright"]
 
 Orientation = tuple[bool, int]
 """Mirrored, then turned clockwise by 0, 90, 180 or 270 degrees."""
@@ -80,11 +80,11 @@ def exif_orientation(data: bytes) -> Orientation:
         start = data.find(b"eXIf") + 4
         if start < 4:
             return UPRIGHT
-    return _BY_EXIF.get(_tiff_tag(data[start:], 0x0112) or 1, UPRIGHT)
+    return _BY_EXIF.get(tiff_tag(data[start:], 0x0112) or 1, UPRIGHT)
 
 
-def _tiff_tag(tiff: bytes, wanted: int) -> int | None:
-    """The value of a short in the first directory of a TIFF structure (TIFF 6.0, section 2)."""
+def tiff_tag(tiff: bytes, wanted: int) -> int | None:
+    """The value of a short or a long in the first directory of a TIFF structure (TIFF 6.0, section 2)."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
         return None
@@ -92,9 +92,10 @@ def _tiff_tag(tiff: bytes, wanted: int) -> int | None:
         (offset,) = struct.unpack_from(order + "I", tiff, 4)
         (count,) = struct.unpack_from(order + "H", tiff, offset)
         for number in range(count):
-            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, offset + 2 + 12 * number)
-            if tag == wanted and kind == 3:
-                return int(value)
+            place = offset + 2 + 12 * number
+            tag, kind = struct.unpack_from(order + "HH", tiff, place)
+            if tag == wanted and kind in (3, 4):
+                return int(struct.unpack_from(order + ("H" if kind == 3 else "I"), tiff, place + 8)[0])
     except struct.error:  # cut short
         pass
     return None

@@ -12,12 +12,13 @@ import av
 from av.container import InputContainer
 
 from videomatte.errors import InputError
+from videomatte.io.image_header import without_png_texts
+from videomatte.io.limits import MAX_PIXELS, PATIENCE_SECONDS, check_file, check_size
 from videomatte.io.orientation import frame_orientation
 from videomatte.io.planes import frame_layout
 from videomatte.types import AudioInfo, ClipInfo, Colour
 
 __all__ = [
-    "MAX_SIDE",
     "decodable",
     "frame_colour",
     "has_hidden_alpha",
@@ -26,9 +27,6 @@ __all__ = [
     "probe_movie",
     "reason",
 ]
-
-MAX_SIDE = 16384
-"""Largest width or height, in pixels: more is taken for a bomb, and refused before a frame is decoded."""
 
 _LISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0")
 """What playlists begin with: they name other files, and waiting for one that is not there takes minutes."""
@@ -45,12 +43,7 @@ def open_container(path: Path, data: bytes | None = None) -> InputContainer:
     Raises:
         InputError: the file is missing, empty, no regular file or no media.
     """
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if not path.is_file():
-        raise InputError(f"{path}: is a folder, not a movie" if path.is_dir() else f"{path}: is not a regular file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty")
+    check_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(16)
@@ -59,11 +52,12 @@ def open_container(path: Path, data: bytes | None = None) -> InputContainer:
     if head.lstrip().startswith(_LISTS):
         raise InputError(f"{path}: not readable as a movie or image: it is a text")
     # max_pixels stops a decoder before it asks for memory; the whitelist stops a file from pulling in others.
-    options = {"max_pixels": str(MAX_SIDE**2), "protocol_whitelist": "file"}
+    options = {"max_pixels": str(MAX_PIXELS), "protocol_whitelist": "file"}
     # "file:" keeps a colon in a name from being read as a protocol.
     name = io.BytesIO(data) if data is not None else f"file:{path.absolute()}"
     try:
-        container = av.open(name, metadata_errors="replace", options=options)
+        # The time limits stop a demuxer that reads on and on, but not one read that does not come back.
+        container = av.open(name, metadata_errors="replace", options=options, timeout=PATIENCE_SECONDS)
     except (av.error.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not readable as a movie or image: {reason(error)}") from error
     if container.format.name in _TEXTS:
@@ -76,7 +70,7 @@ def open_movie(path: Path, data: bytes | None = None) -> tuple[InputContainer, a
     """A container and its picture stream; the caller closes the container.
 
     Raises:
-        InputError: as for `open_container`, or there is no picture, or one larger than ``MAX_SIDE``.
+        InputError: as for `open_container`, or there is no picture, or one beyond the limits.
     """
     container = open_container(path, data)
     try:
@@ -89,11 +83,8 @@ def open_movie(path: Path, data: bytes | None = None) -> tuple[InputContainer, a
         context = stream.codec_context
         if context is None:
             raise InputError(f"{path}: no decoder for its video stream")
-        if max(context.width, context.height) > MAX_SIDE:
-            raise InputError(
-                f"{path}: pictures of {context.width} x {context.height} are larger than {MAX_SIDE} pixels a side"
-            )
-        context.options = {"max_pixels": str(MAX_SIDE**2)}
+        check_size(path, context.width, context.height)
+        context.options = {"max_pixels": str(MAX_PIXELS)}
     except BaseException:
         container.close()
         raise
@@ -103,11 +94,24 @@ def open_movie(path: Path, data: bytes | None = None) -> tuple[InputContainer, a
 def decodable(packets: Iterator[av.Packet[Any]], stream: av.VideoStream) -> Iterator[av.Packet[av.VideoStream]]:
     """The packets of a stream from its first key frame on; what a recording has before that, nobody can decode."""
     started = False
+    is_png = stream.codec_context.name == "png"
     for packet in packets:
         if packet.stream_index == stream.index:
             started = started or packet.is_keyframe
             if started:
-                yield packet
+                yield _without_texts(packet) if is_png and packet.size else packet
+
+
+def _without_texts(packet: av.Packet[av.VideoStream]) -> av.Packet[av.VideoStream]:
+    data = bytes(packet)
+    pixels = without_png_texts(data)
+    if pixels is data:
+        return packet
+    lean = cast("av.Packet[av.VideoStream]", av.Packet(pixels))
+    lean.stream, lean.time_base = packet.stream, packet.time_base
+    lean.pts, lean.dts, lean.duration = packet.pts, packet.dts, packet.duration
+    lean.is_keyframe = packet.is_keyframe
+    return lean
 
 
 def probe_movie(path: Path) -> ClipInfo:
@@ -188,6 +192,10 @@ def frame_colour(frame: av.VideoFrame, stream: av.VideoStream) -> Colour:
 
 def reason(error: Exception) -> str:
     """FFmpeg's words for what went wrong, without its error numbers."""
+    if isinstance(error, av.error.ExitError):  # what its time limits end with
+        return f"nothing has come for {PATIENCE_SECONDS:.0f} s"
+    if isinstance(error, av.error.ArgumentError):  # what max_pixels ends with
+        return f"its pictures are larger than {MAX_PIXELS // 10**6} million pixels, or its header is damaged"
     return str(getattr(error, "strerror", None) or error)
 
 

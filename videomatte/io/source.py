@@ -62,4 +62,9 @@ def probe(path: str | Path) -> ClipInfo:
 
 
 def _is_images(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long: told when it is opened
+        return False
