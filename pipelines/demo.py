@@ -19,7 +19,7 @@ from videomatte.io.picture import write_picture
 from videomatte.matting import ClosedFormMatting
 from videomatte.replace import ReplaceBackground
 from videomatte.scenes import SceneSettings, render, write_clip
-from videomatte.sheet import contact_sheet
+from videomatte.sheet import ContactSheet
 from videomatte.trimaps import ChromaKey
 from videomatte.types import MatteFrame
 
@@ -27,7 +27,6 @@ __all__ = ["demo"]
 
 SCENE = SceneSettings(width=640, height=360, frames=24, seed=7, backdrop="green", gesture=0.5)
 NEW_BACKGROUND = SceneSettings(width=640, height=360, frames=1, seed=11, backdrop="place")
-SHEET_FRAMES = (0, 8, 16, 23)
 
 
 def demo(folder: Path, *, progress: bool = False) -> str:
@@ -52,7 +51,7 @@ def demo(folder: Path, *, progress: bool = False) -> str:
         raise OutputError(f"{folder}: cannot be made: {error.strerror}") from error
     clip = write_clip(SCENE, folder / "scene")
     background = next(render(NEW_BACKGROUND)).background
-    shown = []
+    sheet = ContactSheet(rows=4)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(clip))
         sinks = [
@@ -65,9 +64,8 @@ def demo(folder: Path, *, progress: bool = False) -> str:
         for matte in _bar(threads.boundary(replace(matting(trimaps))), shown=progress):
             for sink in sinks:
                 sink.write(matte)
-            if matte.frame.index in SHEET_FRAMES:
-                shown.append(matte)
-    write_picture(folder / "sheet.png", contact_sheet(shown))
+            sheet.add(matte)
+    write_picture(folder / "sheet.png", sheet.picture())
     report = evaluate(folder / "matte.mov", folder / "scene" / "alpha", folder / "scene" / "trimap")
     return "\n".join(
         [

@@ -1,16 +1,24 @@
+import itertools
 from fractions import Fraction
 
 import pytest
 import torch
 
 from videomatte.errors import UsageError
-from videomatte.sheet import contact_sheet
+from videomatte.sheet import ContactSheet
 from videomatte.types import Frame, MatteFrame, TrimapFrame
 
 GAP = 8
 
 
-def matte(width=96, height=64, foreground=None, dtype=torch.uint8):
+def contact_sheet(mattes, tile_width=96, rows=8):
+    sheet = ContactSheet(rows, tile_width)
+    for item in mattes:
+        sheet.add(item)
+    return sheet.picture()
+
+
+def matte(width=96, height=64, foreground=None, dtype=torch.uint8, composite=None):
     rgb = torch.rand(3, height, width)
     rgb = (rgb * 255).round().to(dtype) if dtype == torch.uint8 else rgb
     trimap = torch.zeros(1, height, width, dtype=torch.uint8)
@@ -19,7 +27,7 @@ def matte(width=96, height=64, foreground=None, dtype=torch.uint8):
     alpha = torch.zeros(1, height, width)
     alpha[..., 3 * width // 4 :] = 1
     alpha[:, 40:48, 72:80] = 0.5
-    return MatteFrame(TrimapFrame(Frame(0, 0, Fraction(1, 25), rgb), trimap, "key"), alpha, foreground)
+    return MatteFrame(TrimapFrame(Frame(0, 0, Fraction(1, 25), rgb), trimap, "key"), alpha, foreground, composite)
 
 
 def tiles(sheet, row, width=96, height=64):
@@ -66,6 +74,39 @@ def test_a_hard_matte_and_a_float_frame_have_a_sheet_too() -> None:
     item = matte(dtype=torch.float32)
     hard = MatteFrame(item.source, item.alpha.round())
     assert contact_sheet([hard], tile_width=96).shape[0] == 3
+
+
+def test_a_composite_is_shown_where_there_is_one() -> None:
+    made = torch.rand(3, 64, 96)
+    composite, close = tiles(contact_sheet([matte(composite=made)]), 0)[3:]
+    wanted = (made * 255).round().to(torch.uint8)
+    assert torch.equal(composite, wanted)
+    # The soft square lies at rows 40 to 47, columns 72 to 79, and the window is a quarter of the tile.
+    windows = wanted.unfold(1, 16, 1).unfold(2, 24, 1)[:, 32:41, 56:73]
+    assert (windows == close[:, ::4, ::4][:, None, None]).all(dim=(0, 3, 4)).any()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 9, 16, 17, 100, 257])
+def test_frames_are_spread_over_a_clip_of_any_length(count: int) -> None:
+    """Each frame is a colour of its own; memory is bounded by what is kept."""
+    sheet = ContactSheet(rows=4, tile_width=16)
+    most = 0
+    for number in range(count):
+        rgb = torch.tensor([number % 256, number // 256, 0], dtype=torch.uint8).view(3, 1, 1).expand(3, 8, 16)
+        trimap = torch.zeros(1, 8, 16, dtype=torch.uint8)
+        sheet.add(
+            MatteFrame(TrimapFrame(Frame(number, number, Fraction(1, 25), rgb), trimap, "key"), torch.zeros(1, 8, 16))
+        )
+        most = max(most, len(sheet._kept))
+    assert most <= 8
+    picture = sheet.picture()
+    shown = [int(picture[0, row, GAP]) + 256 * int(picture[1, row, GAP]) for row in range(GAP, picture.shape[1], 16)]
+    assert len(shown) == min(4, count)
+    assert shown[0] == 0
+    # What is kept reaches to within one step of the end, and a step is at most a quarter of the clip.
+    assert shown[-1] >= 0.75 * (count - 1)
+    steps = [after - before for before, after in itertools.pairwise(shown)]
+    assert count == 1 or 0 < max(steps) <= 2 * min(steps), "steps of what is kept are alike to within one"
 
 
 def test_nothing_to_show() -> None:
