@@ -1,9 +1,10 @@
 """The shadows a subject throws on its screen, to be thrown on another background.
 
-A screen is lit evenly, or nearly so: its light falls off slowly, a shadow quickly. What the light would be without the
-subject is therefore taken for a paraboloid over the picture, laid against the screen from above: where the screen is
-darker than that by more than its creases and its grain, it lies in shadow. A paraboloid, because anything that bends
-more freely would follow the shadow, too (as the plate of a key must).
+Shadows lie near the subject, and a screen's light falls off slowly, a shadow quickly. Far from the subject the screen
+is therefore lit as it is seen; what its light would be near the subject is bridged from there, by a paraboloid over the
+picture, laid against the screen from above, and by what the screen far off departs from that. Where the screen is
+darker than the bridge by more than its creases and its grain, it lies in shadow. (The plate of a key is of no use here:
+it must follow shadows, so that they do not become subject.)
 """
 
 import torch
@@ -21,6 +22,10 @@ _ROUNDS = 12
 """Of laying the paraboloid: each time, what lies below it counts less."""
 _FALL = 0.04
 """How far below the paraboloid, in logarithms of light, a place stops counting as lit."""
+_REACH = 0.15
+"""How far from the subject its shadow may fall, as a fraction of the picture's longer side."""
+_LEAST_SLACK = 0.02
+"""How much darker than lit, in logarithms of light, a place may always be."""
 _PACE = 0.2
 """How much of each frame's change the paraboloid follows: less, and it lags behind exposure; more, and it flickers."""
 
@@ -65,9 +70,12 @@ class Shadow:
         lit = _lay_over(terms[:, known[0]], level[known], self._lit)
         self._lit = lit if self._lit is None else self._lit + _PACE * (lit - self._lit)
         below = level - (self._lit @ terms.flatten(1)).view_as(level)
-        above = below[known & (below > 0)]
-        slack = 2.5 * float(above.square().mean().sqrt()) if above.numel() else 0.0
-        shade = spread((below + slack).clamp(max=0), known.float(), 2.0)
+        far = (known & ~_near(sums[1:] < 0.5, round(_REACH * max(size)))).float()
+        below = below - spread(below, far, max(size) / 8)  # no bridge where nothing is far
+        below = spread(below, known.float(), 4.0)
+        above = below[known & (below > 0)]  # creases and grain, with no shadow among them
+        slack = max(_LEAST_SLACK, 2.5 * float(above.median())) if above.numel() else _LEAST_SLACK
+        shade = below * (-below / slack - 1).clamp(0, 1)
         return F.interpolate(shade.exp()[None], (height, width), mode="bilinear", align_corners=False)[0]
 
 
@@ -87,6 +95,13 @@ def darken(rgb: Tensor, factor: Tensor, transfer: int | None) -> Tensor:
     """
     rgb = rgb.expand(-1, *factor.shape[1:])
     return torch.where(factor < 1, from_light(to_light(rgb, transfer) * factor, transfer), rgb)
+
+
+def _near(mask: Tensor, reach: int) -> Tensor:
+    """A mask grown by a square."""
+    side = 2 * reach + 1
+    rows = F.max_pool2d(mask[None].float(), (1, side), 1, (0, reach))
+    return F.max_pool2d(rows, (side, 1), 1, (reach, 0))[0] > 0
 
 
 def _terms(height: int, width: int, device: torch.device) -> Tensor:
