@@ -150,6 +150,20 @@ def test_the_background_is_the_screen_with_the_subject_gone(dtype) -> None:
     assert error.mean() < 4 / 255
 
 
+def test_a_coat_of_nearly_the_screens_colour_stays_and_a_gap_in_shadow_does_not() -> None:
+    alpha, figure, blue = subject(), textured((0.6, 0.45, 0.35)), screen((0.09, 0.19, 0.55), fall=0.3)
+    gapped = over(figure, alpha, blue)
+    gapped[:, 125:150, 110:135] = blue[:, 125:150, 110:135] * 0.8
+    gap = key_one(gapped, "blue")[:, 130:145, 115:130]
+    assert (gap == BACKGROUND).float().mean() > 0.7
+    assert (gap != FOREGROUND).all()
+    figure[:, 115:] = textured((0.13, 0.09, 0.42))[:, 115:]
+    trimap = key_one(over(figure, alpha, blue), "blue")
+    # By chroma alone all of it would be screen; parts of the coat are in doubt, but none is lost.
+    assert (alpha[trimap == BACKGROUND] > 0.5).sum() == 0
+    assert (trimap[:, 130:] == FOREGROUND).any()
+
+
 def test_an_empty_screen_is_all_background() -> None:
     for colour in COLOURS.values():
         assert key_one(screen(colour)).unique().tolist() == [BACKGROUND]

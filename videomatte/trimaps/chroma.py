@@ -124,7 +124,7 @@ def trimap_from_screen(screen: Screen) -> Tensor:
     size = max(screen.share.shape)
     hidden = (1 - screen.share) / (3 * screen.share_noise).clamp(min=0.025)
     departure = torch.maximum(hidden, screen.light.abs() / (4 * screen.light_noise).clamp(min=0.04))
-    weak = departure > 1
+    weak = (departure > 1) | screen.coat
     strong = weak & ((screen.share < 0.6) | (departure > 4))
     # Grown by one pixel, so that a strand broken by noise still hangs together.
     labels, areas = label_components(dilate(weak, 1))
@@ -140,6 +140,7 @@ def trimap_from_screen(screen: Screen) -> Tensor:
 def _around_subject(screen: Screen, subject: Tensor, size: int) -> Tensor:
     """``[H, W]``: the trimap of a part of the frame, ``size`` being the longer side of the whole."""
     core = _core(screen, subject, size)
+    core |= screen.coat
     labels, areas = label_components(~core)
     outside = torch.bincount(labels[~subject], minlength=len(areas))
     shown = torch.bincount(labels.flatten(), screen.share.flatten(), minlength=len(areas)) / areas.clamp(min=1)

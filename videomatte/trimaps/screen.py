@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.trimaps.morphology import erode
+from videomatte.components import label_components
+from videomatte.trimaps.morphology import dilate, erode
 
 __all__ = ["Screen", "chroma", "find_hue", "fit_screen", "spread"]
 
@@ -24,6 +25,9 @@ _WIDE, _NARROW = 1 / math.tan(math.radians(60)), 1 / math.tan(math.radians(30))
 """1 / tan(θ/2) for θ of 120° and of 60°."""
 _HUE_PIXELS, _PLATE_PIXELS = 64, 512
 """Longer side of the reduced pictures on which the hue and the plate are found: so small that grain is gone."""
+_TINT, _FOREIGN_TINT = 0.08, 0.1
+"""How far from the plate's tint (see `_tint`) a pixel may be and still show the screen, as creases are where cloth
+lights cloth; and from where on a whole piece of the picture is none of it."""
 _LEAST_AREA = 0.005
 """Fraction of the picture below which a colour is no screen."""
 
@@ -46,6 +50,8 @@ class Screen:
     """Standard deviation of ``share`` on the screen around here: sensor, codec and creases."""
     light_noise: Tensor
     """Standard deviation of ``light`` on the screen around here."""
+    coat: Tensor
+    """Bool: parts of the subject that are nearly of the screen's colour; their own edges not included."""
     hue: float
     """The screen's median hue in this frame, in radians."""
 
@@ -146,21 +152,26 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     saturation = signal / brightest.clamp(min=1e-4)
     known = candidate & (saturation > 0.5 * saturation[candidate].median())
     known &= signal > 0.25 * signal[candidate].quantile(0.75)  # black things lit by the screen are saturated too
-
     for blocks, least_slack in ((6, 0.3), (24, 0.2), (24, 0.12), (80, 0.06), (80, 0.02)):
         plate = spread(small, known[None].float(), max(small.shape[-2:]) / blocks)
-        share = _share(c, chroma(plate), _WIDE)
+        share, tint = _share(c, chroma(plate), _WIDE), _tint(small, plate)
         slack = max(least_slack, 3 * 1.4826 * float((share[known] - 1).abs().median()))
+        most_tint = max(least_slack / 2, _TINT, 3 * 1.4826 * float(tint[known].median()))
         # Hair and soft edges show less of the screen and nothing shows more: lean to what shows more.
-        known = candidate & (share > 1 - slack) & (share < 1 + 2 * slack)
+        known = candidate & (share > 1 - slack) & (share < 1 + 2 * slack) & (tint < most_tint)
         if known.float().mean() < _LEAST_AREA:
             return None
+    coat = _foreign_islands(small, known)
+    if coat.any():
+        known &= ~coat
+        plate = spread(small, known[None].float(), max(small.shape[-2:]) / blocks)
 
     plate = _resize(plate, rgb.shape[-2:], "bilinear")
     # The outermost pixels are the next ones' again: scalers leave them darker, which would be an edge all around.
     edge = 1 if min(rgb.shape[-2:]) > 16 else 0
     inner = rgb[None, :, edge : rgb.shape[1] - edge, edge : rgb.shape[2] - edge]
     smooth = F.avg_pool2d(F.pad(inner, [edge + 1] * 4, mode="replicate"), 3, 1)[0]
+    coat = _resize(coat[None].float(), rgb.shape[-2:], "nearest")[0] > 0.5
     turn = float(_turn(torch.atan2(c[1], c[0])[known], hue).median())
     c, empty = chroma(smooth), chroma(plate)
     share, light = _share(c, empty, _WIDE), smooth.mean(0) / plate.mean(0).clamp(min=1e-4) - 1
@@ -168,7 +179,27 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     upper = _resize(known[None].float(), rgb.shape[-2:], "nearest") * (share >= 1) * (share < 1.2)
     squares = torch.stack([(share - 1).square(), light.square()])
     noise = spread(squares, upper, max(rgb.shape[-2:]) / 16).clamp(min=0).sqrt()
-    return Screen(c, plate, share, _share(c, empty, _NARROW), light, noise[0], noise[1], hue + turn)
+    return Screen(c, plate, share, _share(c, empty, _NARROW), light, noise[0], noise[1], coat, hue + turn)
+
+
+def _foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
+    """``[H, W]`` bool: pieces of what was taken for the screen that lie within the subject, or between it and the
+    picture's lower border, and are of another tint than the screen around: a coat of the screen's hue. A gap under an
+    arm shows the same screen, if darker."""
+    size = max(known.shape)
+    labels, areas = label_components(erode(known, size / 160))
+    mainland = torch.zeros_like(areas, dtype=torch.bool)
+    mainland[torch.cat([labels[0], labels[:, 0], labels[:, -1]])] = True
+    mainland[0] = False
+    if not mainland.any():
+        return torch.zeros_like(known)
+    around = spread(rgb, mainland[labels][None].float(), size / 24)
+    labels, areas = label_components(known & ~dilate(mainland[labels], size / 80))
+    tint = torch.bincount(labels.flatten(), _tint(rgb, around).flatten(), minlength=len(areas)) / areas.clamp(min=1)
+    foreign = tint > _FOREIGN_TINT
+    foreign[0] = False
+    # Shadows where cloth lights cloth may be of a tint of their own, but only small ones are.
+    return foreign[labels] & (areas[foreign].amax(0) > 0.005 * known.numel() if foreign.any() else False)
 
 
 def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
@@ -227,6 +258,15 @@ def _along(c: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
 def _key_signal(c: Tensor, direction: Tensor, slope: float) -> Tensor:
     x, z = _along(c, direction)
     return x - slope * z.abs()
+
+
+def _tint(rgb: Tensor, plate: Tensor) -> Tensor:
+    """How far colours lie from the ray from black through the screen's, in units of its length: 0 for the screen in any
+    light. The chromaticity distortion of Horprasert et al., "A statistical approach for real-time robust background
+    subtraction and shadow detection", ICCV Frame-Rate Workshop 1999."""
+    length = plate.square().sum(0).clamp(min=1e-6)
+    along = (rgb * plate).sum(0) / length
+    return ((rgb - along * plate).square().sum(0) / length).sqrt()
 
 
 def _share(c: Tensor, plate: Tensor, slope: float) -> Tensor:
