@@ -1,0 +1,114 @@
+"""Despill: takes the screen's light off edges, of any hue, and leaves everything else to the bit."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from videomatte.errors import ShapeError
+from videomatte.refine.despill import despill, edge_band, screen_hue
+from videomatte.trimaps.screen import chroma
+
+SCREENS = {
+    "green": (0.1, 0.8, 0.2),
+    "blue": (0.1, 0.25, 0.85),
+    "magenta": (0.8, 0.1, 0.7),
+    "yellowish": (0.6, 0.8, 0.1),
+}
+HEIGHT, WIDTH = 120, 160
+LUMA = torch.tensor([0.2126, 0.7152, 0.0722]).view(3, 1, 1)
+
+
+def colour(values: tuple[float, float, float]) -> Tensor:
+    return torch.tensor(values).view(3, 1, 1)
+
+
+def even(values: tuple[float, float, float]) -> Tensor:
+    return colour(values).expand(3, HEIGHT, WIDTH).clone()
+
+
+def disc() -> Tensor:
+    rows, columns = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
+    return ((45 - torch.hypot(rows - 60.0, columns - 80.0)) / 8 + 0.5).clamp(0, 1)[None]
+
+
+def hue_of(values: tuple[float, float, float]) -> float:
+    found = screen_hue(even(values))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("screen", SCREENS.values(), ids=SCREENS)
+def test_takes_spill_of_any_hue_off_a_grey_subject(screen: tuple[float, float, float]) -> None:
+    """What a screen adds to grey is known: without it the edge is grey again, as light as it was."""
+    alpha, grey = disc(), even((0.45, 0.45, 0.45))
+    amount = 0.3 * edge_band(alpha)
+    spilled = grey + amount * (colour(screen) - 0.45)
+    clean = despill(spilled, alpha, hue_of(screen))
+    edge = (edge_band(alpha) == 1).expand_as(grey)
+    saturation = (clean.amax(0) - clean.amin(0))[edge[0]].max()
+    assert saturation < 0.08 * (spilled.amax(0) - spilled.amin(0))[edge[0]].max()
+    torch.testing.assert_close((clean * LUMA).sum(0), (spilled * LUMA).sum(0), atol=2e-6, rtol=0)
+
+
+def test_the_inside_stays_to_the_bit() -> None:
+    alpha, noise = disc(), torch.rand(3, HEIGHT, WIDTH)
+    clean = despill(noise, alpha, hue_of(SCREENS["green"]))
+    inside = edge_band(alpha) == 0
+    assert inside.sum() > 1000
+    assert torch.equal(clean * inside, noise * inside)
+    # Two pixels of 160 are the band's reach.
+    assert (edge_band(alpha)[alpha < 1] > 0).all()
+
+
+def test_a_green_shirt_keeps_its_edge_and_its_neighbour_does_not() -> None:
+    """A shirt as green below as green gets, skin above: before a green screen, the shirt's edge is as its inside."""
+    alpha, shirt, skin = disc(), colour((0.15, 0.5, 0.2)), colour((0.7, 0.5, 0.4))
+    lower = (torch.arange(HEIGHT) > 60).view(1, -1, 1)
+    subject = torch.where(lower, shirt, skin).expand(3, HEIGHT, WIDTH)
+    spilled = subject + 0.3 * edge_band(alpha) * (colour(SCREENS["green"]) - subject)
+    clean = despill(spilled, alpha, hue_of(SCREENS["green"]))
+    edge = (edge_band(alpha) == 1) & (alpha > 0)
+    below, above = (edge & (torch.arange(HEIGHT).view(1, -1, 1) > 80))[0], (edge & ~lower)[0]
+    greenness = [chroma(picture)[1][below].mean() for picture in (subject, clean, spilled)]
+    assert greenness[0] <= greenness[1] <= greenness[2], "a green edge is never bleached beyond the shirt's own green"
+    # Skin turns no greener than grey, less its own distance from grey: that far spill cannot be told from skin.
+    assert (chroma(clean)[1] * math.sqrt(0.75) - chroma(clean)[0] / 2)[
+        above & (torch.arange(HEIGHT)[:, None] < 40)
+    ].max() < 0.01
+
+
+def test_grey_and_opposite_colours_are_left_alone() -> None:
+    alpha = disc()
+    for values in ((0.5, 0.5, 0.5), (0.8, 0.3, 0.6), (0.6, 0.2, 0.2)):
+        subject = even(values)
+        assert torch.allclose(despill(subject, alpha, hue_of(SCREENS["green"])), subject, atol=1e-6)
+
+
+@pytest.mark.parametrize("values", SCREENS.values(), ids=SCREENS)
+def test_knows_screens(values: tuple[float, float, float]) -> None:
+    light = torch.linspace(0.3, 1, WIDTH)
+    red, green, blue = colour(values).flatten().tolist()
+    hue = math.atan2(math.sqrt(0.75) * (green - blue), red - (green + blue) / 2)
+    found = screen_hue(even(values) * light + 0.02 * torch.randn(3, HEIGHT, WIDTH))
+    assert found == pytest.approx(hue, abs=0.02)
+
+
+def test_knows_what_is_no_screen() -> None:
+    assert screen_hue(even((0.5, 0.5, 0.52))) is None, "a grey wall"
+    assert screen_hue(torch.rand(3, HEIGHT, WIDTH)) is None, "all colours at once"
+    assert screen_hue(torch.zeros(3, HEIGHT, WIDTH)) is None
+
+
+def test_thin_things_without_an_inside_are_despilled_too() -> None:
+    """A strand has no inside to compare with: grey is its limit."""
+    alpha = torch.zeros(1, HEIGHT, WIDTH)
+    alpha[:, :, 70:73] = 0.6
+    clean = despill(even((0.3, 0.6, 0.3)), alpha, math.radians(120))
+    assert (clean.amax(0) - clean.amin(0))[alpha[0] > 0].max() < 0.02
+
+
+def test_says_what_is_wrong_with_shapes() -> None:
+    with pytest.raises(ShapeError, match="despill"):
+        despill(torch.zeros(3, 4, 4), torch.zeros(1, 5, 4), 2.0)
