@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,17 +10,17 @@ from videomatte.models.precision import full_precision
 
 __all__ = ["GridAttention", "attend", "join_windows", "relative_positions", "split_windows"]
 
-_SCORES_AT_ONCE = {"cpu": 2**24, "cuda": 2**26}
-"""Scores whose bias is held at a time: on a CPU little enough for its cache, on CUDA enough to fill the device."""
+_SCORES_AT_ONCE = {"cpu": 2**19, "cuda": 2**26}
+"""Scores that are held at a time: on a CPU so few that they stay in its cache, on CUDA enough to fill the device."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
     """Attention with decomposed relative positions: softmax(q·k / √d + q·R_h + q·R_w) · v.
 
-    The bias depends on the query, so fused kernels cannot make it themselves; it is made for a few rows of queries at
-    a time and handed to them, and the N×N scores of N = H·W tokens never exist. (Appending q·R_h and q·R_w to the
-    query and one-hot codes to the key is exact too, but makes heads of d + H + W channels: 2 to 3 times slower on a
-    CPU at 46×80 tokens.) Positions and softmax are computed in float32 whatever the inputs' dtype.
+    The bias depends on the query, so fused kernels cannot make it themselves; it is made for some queries at a time,
+    and the N×N scores of N = H·W tokens never exist. (Appending q·R_h and q·R_w to the query and one-hot codes to the
+    key is exact too, but makes heads of d + H + W channels: 2 to 3 times slower on a CPU at 46×80 tokens.) Positions
+    and softmax are computed in float32 whatever the inputs' dtype, and so are the scores.
 
     Source: Li et al., "MViTv2: Improved Multiscale Vision Transformers for Classification and Detection", CVPR 2022.
 
@@ -32,29 +30,41 @@ def attend(query: Tensor, key: Tensor, value: Tensor, rel_h: Tensor, rel_w: Tens
         rel_w: ``[W, W, d]``, likewise.
 
     Returns:
-        ``[B, heads, H, W, d]``, dtype of ``query``, or float32 on a CPU.
+        ``[B, heads, H, W, d]``, dtype of ``value``.
     """
     B, heads, H, W, d = query.shape
-    if query.device.type == "cpu":
-        # PyTorch's CPU kernel multiplies bfloat16 no faster than float32, and reads contiguous float32 faster.
-        query, key, value = query.float(), key.float().contiguous(), value.float().contiguous()
-    key, value = key.flatten(2, 3), value.flatten(2, 3)
+    N = H * W
     at_once = _SCORES_AT_ONCE.get(query.device.type, _SCORES_AT_ONCE["cuda"])
-    rows = min(H, max(1, at_once // (B * heads * W * H * W)))
-    # One buffer for the bias of all parts: fresh memory for each would cost more than filling it. Kernels take a bias
-    # of the query's dtype only.
-    buffer = None if torch.is_grad_enabled() else query.new_empty(rows * B * heads * W * H * W)
-    parts = []
+    queries = min(N, max(1, at_once // N))
+    groups = max(1, at_once // (queries * N))
     with full_precision(query.device):
-        along_h = torch.einsum("bnhwc,hkc->bnhwk", query.float(), rel_h).contiguous()
-        along_w = torch.einsum("bnhwc,wkc->bnhwk", query.float(), rel_w).contiguous()
-        for q, h, w in zip(*(torch.split(x, rows, dim=2) for x in (query, along_h, along_w)), strict=True):
-            shape = (*w.shape[:4], H, W)
-            out = None if buffer is None else buffer[: math.prod(shape)].view(shape)
-            bias = torch.add(h[..., :, None], w[..., None, :], out=out).to(q.dtype).view(B, heads, -1, H * W)
-            part = F.scaled_dot_product_attention(q.flatten(2, 3), key, value, attn_mask=bias)
-            parts.append(part.view(B, heads, -1, W, d))
-    return torch.cat(parts, dim=2)
+        exact = query.float().contiguous()
+        along_h = torch.einsum("bnhwc,hkc->bnhwk", exact, rel_h).reshape(B * heads, N, H, 1)
+        along_w = torch.einsum("bnhwc,wkc->bnhwk", exact, rel_w).reshape(B * heads, N, 1, W)
+        if query.device.type == "cpu":
+            query, key = exact, key.float()
+        query, key, value = (x.reshape(B * heads, N, d) for x in (query, key, value))
+        out = [
+            _attend_biased(some_q, k, v, (some_h + some_w).flatten(2))
+            for q, k, v, h, w in zip(
+                *(torch.split(x, groups) for x in (query, key, value, along_h, along_w)), strict=True
+            )
+            for some_q, some_h, some_w in zip(*(torch.split(x, queries, dim=1) for x in (q, h, w)), strict=True)
+        ]
+    return torch.cat([part.flatten(0, 1) for part in out]).view(B, heads, H, W, d)
+
+
+def _attend_biased(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """Attention of some queries ``[G, n, d]`` to all keys and values ``[G, N, d]``, with a float32 bias ``[G, n, N]``.
+
+    PyTorch's fused kernel on CPUs reads a bias twice as slowly as these matrix products do, and multiplies bfloat16 no
+    faster than float32.
+    """
+    if query.device.type == "cpu":
+        scores = bias.baddbmm_(query, key.mT, alpha=query.shape[-1] ** -0.5)
+        return torch.softmax(scores, dim=-1).to(value.dtype) @ value
+    out = F.scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=bias[None].to(query.dtype))
+    return out[0]
 
 
 def relative_positions(table: Tensor, size: int) -> Tensor:
@@ -78,21 +88,26 @@ def relative_positions(table: Tensor, size: int) -> Tensor:
     return table[places[:, None] - places[None, :] + size - 1]
 
 
-def split_windows(x: Tensor, window: int) -> Tensor:
-    """Cut a grid into windows, filled up with zeros at the right and the bottom.
+def split_windows(x: Tensor, window: int, fill: Tensor) -> Tensor:
+    """Cut a grid into windows, filled up at the right and the bottom.
 
     Convention: windows start at row 0, column 0 and do not overlap; they are ordered by picture, row, column.
 
     Args:
         x: ``[B, H, W, C]``.
         window: side of a window.
+        fill: ``[C]``, the token to fill up with.
 
     Returns:
         ``[B · windows, window, window, C]``.
     """
     B, H, W, C = x.shape
-    x = F.pad(x, (0, 0, 0, -W % window, 0, -H % window))
-    x = x.view(B, -(-H // window), window, -(-W // window), window, C)
+    rows, columns = -(-H // window), -(-W // window)
+    if H % window or W % window:
+        filled = fill.to(x.dtype).repeat(B, rows * window, columns * window, 1)
+        filled[:, :H, :W] = x
+        x = filled
+    x = x.reshape(B, rows, window, columns, window, C)
     return x.transpose(2, 3).reshape(-1, window, window, C)
 
 
@@ -119,11 +134,13 @@ class GridAttention(nn.Module):
         dim: channels of a token.
         heads: number of heads; divides ``dim``.
         grid: side of the grid the tables of relative positions are learned for, in tokens.
+        window: side of the windows that attention stays within, in tokens; 0 for none.
     """
 
-    def __init__(self, dim: int, heads: int, grid: int) -> None:
+    def __init__(self, dim: int, heads: int, grid: int, window: int = 0) -> None:
         super().__init__()
         self.heads = heads
+        self.window = window
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * grid - 1, dim // heads))
@@ -131,10 +148,15 @@ class GridAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens ``[B, H, W, C]`` to tokens of the same shape."""
-        B, H, W, _ = x.shape
-        qkv = self.qkv(x).view(B, H, W, 3, self.heads, -1)
-        query, key, value = qkv.permute(3, 0, 4, 1, 2, 5).unbind(0)  # [B, heads, H, W, d] each
-        rel_h, rel_w = relative_positions(self.rel_pos_h, H), relative_positions(self.rel_pos_w, W)
-        x = attend(query, key, value, rel_h, rel_w)
-        out: Tensor = self.proj(x.permute(0, 2, 3, 1, 4).flatten(3))
+        qkv = self.qkv(x)
+        if self.window:
+            # Windows are filled up with tokens of zeros, of which the linear layer leaves its bias.
+            qkv = split_windows(qkv, self.window, fill=self.qkv.bias)
+        query, key, value = qkv.unflatten(3, (3, self.heads, -1)).permute(3, 0, 4, 1, 2, 5)  # [B, heads, H, W, d] each
+        rel_h = relative_positions(self.rel_pos_h, query.shape[2])
+        rel_w = relative_positions(self.rel_pos_w, query.shape[3])
+        values = attend(query, key, value, rel_h, rel_w).permute(0, 2, 3, 1, 4).flatten(3)
+        if self.window:
+            values = join_windows(values, x.shape[1], x.shape[2])
+        out: Tensor = self.proj(values)
         return out

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from videomatte.models.attention import GridAttention, join_windows, split_windows
+from videomatte.models.attention import GridAttention
 from videomatte.models.precision import Float32Conv2d
 
 __all__ = ["Block", "ChannelNorm", "PlainViT", "ResBottleneck", "absolute_positions"]
@@ -109,20 +109,15 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, heads: int, mlp_ratio: float, *, grid: int, window: int, residual: bool) -> None:
         super().__init__()
-        self.window = window
         self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.attn = GridAttention(dim, heads, grid)
+        self.attn = GridAttention(dim, heads, grid, window)
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.residual = ResBottleneck(dim) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens ``[B, H, W, C]`` to tokens of the same shape."""
-        if self.window:
-            windows = self.attn(split_windows(self.norm1(x), self.window))
-            x = x + join_windows(windows, x.shape[1], x.shape[2])
-        else:
-            x = x + self.attn(self.norm1(x))
+        x = x + self.attn(self.norm1(x))
         x = x + self.mlp(self.norm2(x))
         if self.residual is not None:
             x = self.residual(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
