@@ -8,6 +8,7 @@ Parity takes some 10 minutes on two cores, time another 10, memory 15 and up to 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -115,9 +116,11 @@ def _shares(network: ViTMatte) -> dict[str, float]:
 
 
 def memory() -> list[dict[str, object]]:
-    """Peak resident memory of one frame in a process of its own; transformers only where it fits 10 GB."""
+    """Peak resident memory of one frame in a process of its own."""
     rows: list[dict[str, object]] = []
     for whose, name, height, width in (
+        ("transformers", "S", 1440, 2560),
+        ("transformers", "B", 1440, 2560),
         ("ours", "S", 1440, 2560),
         ("ours", "B", 1440, 2560),
         ("ours", "S", 2160, 3840),
@@ -131,7 +134,8 @@ def memory() -> list[dict[str, object]]:
 
 
 def frame(whose: str, name: str, height: str, width: str, precision: str) -> dict[str, object]:
-    """One frame by one network; the memory and the time it took."""
+    """One frame by one network; the memory and the time it took, or why it failed."""
+    _refuse_more_memory_than_there_is()
     rgb, trimap = (x.to(DEVICE) for x in reference.picture(1, int(height), int(width)))
     if whose == "ours":
         network = prepare(ViTMatte(NETWORKS[name][1]), DEVICE, precision)  # type: ignore[arg-type]
@@ -140,8 +144,12 @@ def frame(whose: str, name: str, height: str, width: str, precision: str) -> dic
         theirs = reference.reference(NETWORKS[name][0]).to(DEVICE)
         run = lambda: reference.reference_alpha(theirs, rgb, trimap)  # noqa: E731
     before, started = peak_memory_bytes() or 0, time.perf_counter()
-    run()
-    harness.finish()
+    failure = None
+    try:
+        run()
+        harness.finish()
+    except (RuntimeError, MemoryError) as error:
+        failure = str(error).splitlines()[0]
     peak = torch.cuda.max_memory_allocated() if DEVICE.type == "cuda" else peak_memory_bytes() or 0
     return {
         "whose": whose,
@@ -151,7 +159,17 @@ def frame(whose: str, name: str, height: str, width: str, precision: str) -> dic
         "peak_gb": round(peak / 1e9, 2),
         "before_gb": round(before / 1e9, 2),
         "seconds": round(time.perf_counter() - started, 1),
+        "failure": failure,
     }
+
+
+def _refuse_more_memory_than_there_is() -> None:
+    """Let an allocation that cannot succeed fail by itself, where the system would kill any process it likes."""
+    if DEVICE.type == "cpu" and sys.platform == "linux":
+        import resource
+
+        most = int(0.9 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def main(words: list[str]) -> None:
