@@ -167,6 +167,7 @@ def test_the_registry_says_what_each_model_is() -> None:
     assert len(set(names)) == len(names) == 7
     for entry in models():
         assert entry.summary
+        assert entry.normalisation
         assert entry.code_licence
         assert entry.data_licence
         assert entry.where

@@ -29,6 +29,8 @@ class ModelEntry:
     """Where it is found: in this package, in the package PyMatting, or on the Hugging Face hub."""
     megabytes: int
     """Size of the weights as they are downloaded."""
+    normalisation: str
+    """What RGB in 0..1 is subtracted and divided by inside of it."""
     code_licence: str
     """Licence of the code that trained or defines it, and of the weights as far as they are covered by one."""
     data_licence: str
@@ -58,6 +60,7 @@ _ENTRIES = (
         summary="matting Laplacian refined by a small ViTMatte",
         source="built in",
         megabytes=0,
+        normalisation="none",
         code_licence="Apache-2.0",
         data_licence="procedural and public domain, see the model card",
     ),
@@ -66,6 +69,7 @@ _ENTRIES = (
         summary="matting Laplacian solved on the device, no weights",
         source="built in",
         megabytes=0,
+        normalisation="none",
         code_licence="Apache-2.0",
         data_licence="none",
     ),
@@ -74,6 +78,7 @@ _ENTRIES = (
         summary="closed-form matting by PyMatting, no weights",
         source="pymatting",
         megabytes=0,
+        normalisation="none",
         code_licence="MIT",
         data_licence="none",
     ),
@@ -83,7 +88,8 @@ _ENTRIES = (
             summary=f"ViTMatte-{size[0].upper()}",
             source="hub",
             megabytes=megabytes,
-            code_licence="MIT",
+            normalisation="mean 0.5, deviation 0.5, as its preprocessor_config.json says",
+            code_licence="MIT, weights Apache-2.0",
             data_licence=terms,
         )
         for data, terms in (("composition-1k", _ADOBE), ("distinctions-646", _DISTINCTIONS))
@@ -100,13 +106,14 @@ def models() -> tuple[ModelEntry, ...]:
 
 
 def describe(entries: tuple[ModelEntry, ...], *, as_json: bool = False) -> str:
-    """The models as a table, three lines each, or as JSON."""
+    """The models in words, some lines each, or as JSON."""
     if as_json:
         facts = [{**asdict(entry), "present": entry.present, "where": entry.where} for entry in entries]
         return json.dumps(facts, indent=2)
     return "\n".join(
         f"{entry.name}  ({'ready' if entry.present else f'to be downloaded, {entry.megabytes} MB'})\n"
         f"    {entry.summary}; {entry.where}\n"
+        f"    normalisation: {entry.normalisation}\n"
         f"    code {entry.code_licence}; training data: {entry.data_licence}"
         for entry in entries
     )
