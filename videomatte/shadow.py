@@ -71,7 +71,7 @@ class Shadow:
         self._lit = lit if self._lit is None else self._lit + _PACE * (lit - self._lit)
         below = level - (self._lit @ terms.flatten(1)).view_as(level)
         far = (known & ~_near(sums[1:] < 0.5, round(_REACH * max(size)))).float()
-        below = below - spread(below, far, max(size) / 8)  # no bridge where nothing is far
+        below = below - spread(below, far, max(size) / 40)  # no bridge where nothing is far
         below = spread(below, known.float(), 4.0)
         above = below[known & (below > 0)]  # creases and grain, with no shadow among them
         slack = max(_LEAST_SLACK, 2.5 * float(above.median())) if above.numel() else _LEAST_SLACK
