@@ -25,9 +25,9 @@ _WIDE, _NARROW = 1 / math.tan(math.radians(60)), 1 / math.tan(math.radians(30))
 """1 / tan(θ/2) for θ of 120° and of 60°."""
 _HUE_PIXELS, _PLATE_PIXELS = 64, 512
 """Longer side of the reduced pictures on which the hue and the plate are found: so small that grain is gone."""
-_TINT, _FOREIGN_TINT = 0.08, 0.1
+_TINT, _FOREIGN_TURN = 0.08, math.sin(math.radians(10))
 """How far from the plate's tint (see `_tint`) a pixel may be and still show the screen, as creases are where cloth
-lights cloth; and from where on a whole piece of the picture is none of it."""
+lights cloth; and by how much a whole piece of the picture is of another hue that is none of it."""
 _LEAST_AREA = 0.005
 """Fraction of the picture below which a colour is no screen."""
 
@@ -184,10 +184,12 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
 
 def _foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
     """``[H, W]`` bool: pieces of what was taken for the screen that lie within the subject, or between it and the
-    picture's lower border, and are of another tint than the screen around: a coat of the screen's hue. A gap under an
+    picture's lower border, and are of another hue than the screen around: a coat of the screen's hue. A gap under an
     arm shows the same screen, if darker."""
     size = max(known.shape)
-    labels, areas = label_components(erode(known, size / 160))
+    # Where one cloth ends before another.
+    seams = _tint(_mean(rgb, 1), _mean(rgb, size // 20)) > _TINT / 2
+    labels, areas = label_components(erode(known & ~seams, size / 160))
     mainland = torch.zeros_like(areas, dtype=torch.bool)
     mainland[torch.cat([labels[0], labels[:, 0], labels[:, -1]])] = True
     mainland[0] = False
@@ -195,8 +197,10 @@ def _foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
         return torch.zeros_like(known)
     around = spread(rgb, mainland[labels][None].float(), size / 24)
     labels, areas = label_components(known & ~dilate(mainland[labels], size / 80))
-    tint = torch.bincount(labels.flatten(), _tint(rgb, around).flatten(), minlength=len(areas)) / areas.clamp(min=1)
-    foreign = tint > _FOREIGN_TINT
+    # By hue, not tint: smoke and veils pale the screen that shows through them, but do not turn it.
+    hue, hue_around = (torch.atan2(c[1], c[0]) for c in (chroma(rgb), chroma(around)))
+    turn = torch.bincount(labels.flatten(), (hue - hue_around).sin().flatten(), minlength=len(areas))
+    foreign = turn.abs() > _FOREIGN_TURN * areas
     foreign[0] = False
     # Shadows where cloth lights cloth may be of a tint of their own, but only small ones are.
     return foreign[labels] & (areas[foreign].amax(0) > 0.005 * known.numel() if foreign.any() else False)
@@ -258,6 +262,12 @@ def _along(c: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
 def _key_signal(c: Tensor, direction: Tensor, slope: float) -> Tensor:
     x, z = _along(c, direction)
     return x - slope * z.abs()
+
+
+def _mean(picture: Tensor, reach: int) -> Tensor:
+    """Means over squares of ``2 reach + 1`` pixels, columns first: no more work for large ones."""
+    padded = F.pad(picture[None], [reach] * 4, mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(padded, (2 * reach + 1, 1), 1), (1, 2 * reach + 1), 1)[0]
 
 
 def _tint(rgb: Tensor, plate: Tensor) -> Tensor:
