@@ -24,10 +24,15 @@ def test_flags_without_preset_are_the_defaults() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_presets_load_through_the_real_parser(path: Path) -> None:
-    assert presets(path.parent.name)[path.stem] == path
-    by_name, by_path = settings("--preset", path.stem), settings(f"--preset={path}")
-    assert by_name == by_path != MatteSettings(), "a preset that changes nothing is no preset"
-    values = preset_values("matte", path.stem, MatteSettings)
+    command = path.parent.name
+    assert presets(command)[path.stem] == path
+    words = {"matte": ["clip.mp4"], "greenscreen": ["clip.mp4", "--background", "red"]}[command]
+    by_name, by_path = (
+        parse([command, *words, "-o", "out.mov", *preset]).settings
+        for preset in (["--preset", path.stem], [f"--preset={path}"])
+    )
+    assert by_name == by_path != type(by_name)(), "a preset that changes nothing is no preset"
+    values = preset_values(command, path.stem, type(by_name))
     assert {name: asdict(by_name)[name] for name in values} == values
 
 

@@ -108,8 +108,8 @@ class GreenscreenSettings(MatteSettings):
     """What the background begins with: a frame number (120) or a time (5.0, 5s, 0:01:02.5)."""
     background_end: Literal["loop", "hold", "once"] = "loop"
     """What follows a background's last frame: its first again, that last one for good, or black."""
-    linear: bool = True
-    """Mix edges in linear light, as a lens does, not in the clip's own encoding."""
+    linear: bool = False
+    """Mix edges in linear light, as a lens does, not in the encoding that mattes are solved in."""
     light_wrap: float = 0.0
     """How much of the background's light falls on the subject's edge, from 0 to 1."""
     shadows: bool = False

@@ -26,7 +26,7 @@ class ReplaceBackground:
     Args:
         background: what is shown so many seconds after the first frame, as of `videomatte.io.open_background`.
         transfer: how the clip encodes light, by ITU-T H.273.
-        linear: mix in linear light, as a lens does, not in the clip's encoding.
+        linear: mix in linear light, as a lens does, not in the encoding that mattes are solved in.
         light_wrap: how much of the background's light falls on the subject's edge, 0 to 1.
         shadows: keep the shadows that the subject throws on a screen.
 
@@ -39,7 +39,7 @@ class ReplaceBackground:
         background: Callable[[Fraction], Tensor],
         transfer: int | None,
         *,
-        linear: bool = True,
+        linear: bool = False,
         light_wrap: float = 0.0,
         shadows: bool = False,
     ) -> None:
