@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check clean
+.PHONY: demo test lint check fuzz clean
 
 demo: $(VENV)/.demo
 	$(BIN)/videomatte demo --output demo
@@ -19,8 +19,12 @@ lint: $(VENV)/.dev
 
 check: lint test
 
+fuzz: $(VENV)/.dev
+	# 500 damaged files; another SEED makes others. What fails is kept in fuzz-failures/.
+	$(BIN)/python tests/fuzz.py --cases 500 --seed $(or $(SEED),1) --keep fuzz-failures
+
 clean:
-	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo fuzz-failures build dist .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
