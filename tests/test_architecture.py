@@ -59,8 +59,10 @@ LAYERS = [
         "videomatte.refine.unmix",
         "videomatte.shadow",
         "videomatte.sheet",
+        "videomatte.trimaps.belief",
         "videomatte.trimaps.morphology",
         "videomatte.trimaps.screen",
+        "videomatte.trimaps.statistics",
     },
     {  # stages, and what they are run with
         "videomatte.config",

@@ -42,6 +42,7 @@ __all__ = [
     "Sink",
     "Source",
     "StageReport",
+    "Suggestion",
     "TrimapFrame",
     "TrimapOrigin",
     "TrimapStage",
@@ -267,6 +268,18 @@ class StageReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A frame worth painting a trimap for next."""
+
+    frame: int
+    """Its number."""
+    reason: str
+    """Why, in a few words."""
+    score: float
+    """How much it is worth, in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """What a run did: printed by the command line, written by ``--report``."""
 
@@ -286,6 +299,8 @@ class RunReport:
     """SHA-256 of the resolved settings, hexadecimal."""
     fallbacks: tuple[str, ...] = field(default=())
     """What had to be done otherwise than asked, one sentence each."""
+    paint_next: tuple[Suggestion, ...] = field(default=())
+    """Where trimaps were carried from keyframes: the frames most worth painting next, best first."""
 
     @property
     def fps(self) -> float:
@@ -345,7 +360,7 @@ class RefineStage(Protocol):
 @runtime_checkable
 class Sink(Protocol):
     """Writes mattes. A context manager: leaving it cleanly publishes the output under its final name, leaving it by an
-    exception publishes nothing and removes what was written."""
+    exception publishes nothing and removes what was written, or keeps beside it what a later run can go on from."""
 
     @property
     def notes(self) -> list[str]:

@@ -1,0 +1,181 @@
+"""What is believed of a frame between keyframes, and how it goes from one frame to the next.
+
+Not the trimap is carried but the probability that a pixel is the subject's. Motion brings it along, as far as it can be
+trusted, and the statistics of colours speak into it, as log-odds that add up (Bayes, the two taken as independent):
+
+    logit P(x) = c(x) logit P'(x + flow(x)) + w logit C(x)
+
+with P' of the frame before, c the confidence of the flow and C the word of the colours. Where both agree the pixel is
+sure; where they contradict each other, and in holes that motion opened, what is left is near one half: unknown. So a
+leak is stopped, a subject that comes out of hiding is seen, and an error made once does not go on for ever.
+
+Softness is carried besides, by motion alone: that a region is hair is known from where it was painted so.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videomatte.flow import estimate_flow, flow_confidence, warp
+from videomatte.trimaps.morphology import dilate, trimap_of
+from videomatte.trimaps.statistics import ColourStatistics
+from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN
+
+__all__ = ["Belief", "after_matting", "believed_of_trimap", "carry", "fuse", "learn", "settled", "trimap_from_belief"]
+
+FLOW_SIDE = 240
+"""Long side at which motion is estimated here: at 480, three times the work, masks overlap by a hundredth more."""
+CLEAR = 0.02
+"""Probabilities are cut off here and at 1 - CLEAR: no single witness decides alone."""
+COLOUR_WEIGHT = 0.8
+"""Weight of the colours' log-odds against those of motion."""
+SETTLING = 2.5
+"""Growth of log-odds after each frame: what is leaned to becomes sure where nothing speaks against it."""
+DECIDED = 0.15
+"""A pixel is decided below this probability, and above 1 - DECIDED."""
+LEARNED = 0.05
+"""Colours are learned from pixels below this probability, and above 1 - LEARNED."""
+REACH = 12.0
+"""Pixels from the subject's border beyond which an undecided pixel is taken for what it leans to: a grey dress before
+a grey street has no colour of its own, and the matting could tell no better."""
+SOFT = (0.03, 0.97)
+"""Alphas between these are soft."""
+SOFTNESS_KEPT = 0.98
+"""Share of the softness that stays where a frame's matte is not soft: a band closes over many frames, not at once."""
+SOFT_ABOVE = 0.5
+"""Softness from which a pixel is unknown."""
+MARGIN, WIDE_MARGIN = 4.0, 6.0
+"""Pixels by which what is unknown is widened, where flow is sure and where it is doubtful."""
+AGING = 0.98
+"""Trust that is left after a frame, however sure the flow."""
+
+
+class Belief(NamedTuple):
+    """What is believed of one frame, on a small picture of it; each ``[1, 1, h, w]`` float32 in [0, 1]."""
+
+    subject: Tensor
+    """Probability that the pixel is the subject's."""
+    softness: Tensor
+    """How surely the pixel belongs to a region of hair, blur or the like."""
+    trust: Tensor
+    """How far it is to be relied upon: 1 at a keyframe, less with every step, the more so where flow is doubtful."""
+    confidence: Tensor
+    """Of the last step's flow."""
+
+
+def believed_of_trimap(trimap: Tensor, height: int, width: int) -> Belief:
+    """What a keyframe says.
+
+    Args:
+        trimap: ``[1, H, W]`` uint8.
+        height: rows of the small picture.
+        width: columns of the small picture.
+    """
+    foreground, background = _reduce(torch.cat([trimap == FOREGROUND, trimap == BACKGROUND]), height, width)
+    unknown = 1 - foreground - background
+    return Belief(foreground + unknown / 2, unknown, torch.ones_like(unknown), torch.ones_like(unknown))
+
+
+def carry(belief: Belief, before: Tensor, after: Tensor, statistics: ColourStatistics) -> Belief:
+    """What is to be believed of a neighbouring frame.
+
+    Args:
+        belief: of a frame.
+        before: ``[1, 3, h, w]`` float in 0..1, its small picture.
+        after: the neighbour's, be it later or earlier in the clip.
+        statistics: of colours, as known so far.
+
+    Convention:
+        Flow lives on ``after`` and fetches from ``before`` (Note [flow] in flow/warp.py).
+    """
+    flow = estimate_flow(torch.cat([after, before]), torch.cat([before, after]), working_side=FLOW_SIDE)
+    back, there = flow.chunk(2)
+    confidence = flow_confidence(back, there)
+    carried = warp(torch.cat([belief.subject, belief.softness, belief.trust], dim=1), back)
+    subject, softness, trust = carried.chunk(3, dim=1)
+    odds = confidence * _odds(subject) + COLOUR_WEIGHT * _odds(statistics.judge(after))
+    return Belief(torch.sigmoid(odds), softness, AGING * trust * (1 + confidence) / 2, confidence)
+
+
+def fuse(one: Belief, other: Belief) -> Belief:
+    """Two beliefs of the same frame, carried from either side, as one: each counts by its trust, which distance and
+    doubtful flow have worn."""
+    share = one.trust / (one.trust + other.trust).clamp(min=1e-6)
+    return Belief(
+        torch.sigmoid(torch.lerp(_odds(other.subject), _odds(one.subject), share)),
+        torch.lerp(other.softness, one.softness, share),
+        torch.maximum(one.trust, other.trust),
+        torch.lerp(other.confidence, one.confidence, share),
+    )
+
+
+def settled(belief: Belief) -> Belief:
+    """The belief to go on from where no matte corrects it."""
+    return belief._replace(subject=torch.sigmoid(SETTLING * _odds(belief.subject)))
+
+
+def after_matting(belief: Belief, trimap: Tensor, alpha: Tensor) -> Belief:
+    """The belief to go on from, corrected by what the matting saw.
+
+    Only where the trimap left it the choice does a matte say something new.
+
+    Args:
+        belief: of the frame, before its matting.
+        trimap: ``[1, H, W]`` uint8, what the matting was given.
+        alpha: ``[1, H, W]`` float32, what it gave.
+    """
+    height, width = belief.subject.shape[2:]
+    alpha, asked = _reduce(torch.cat([alpha, (trimap == UNKNOWN).float()]), height, width)
+    odds = torch.where(asked > 0, _odds(alpha) + _odds(belief.subject), SETTLING * _odds(belief.subject))
+    mixed = ((alpha > SOFT[0]) & (alpha < SOFT[1])) | ((belief.subject - 0.5).abs() < 0.5 - DECIDED)
+    softness = torch.where(mixed, 1.0, SOFTNESS_KEPT) * belief.softness
+    return belief._replace(subject=torch.sigmoid(odds), softness=softness)
+
+
+def learn(statistics: ColourStatistics, small: Tensor, belief: Belief) -> None:
+    """Let the statistics learn from what is surely one or the other."""
+    statistics.learn(small, belief.subject > 1 - LEARNED, belief.subject < LEARNED)
+
+
+def trimap_from_belief(belief: Belief, height: int, width: int) -> Tensor:
+    """The trimap of what is believed: unknown are what is soft, undecided or the subject's border, and a margin.
+
+    Args:
+        belief: of a frame.
+        height: rows wanted.
+        width: columns wanted.
+
+    Returns:
+        ``[1, height, width]`` uint8.
+
+    Convention:
+        The pictures' outer edges coincide. A pixel of the large picture is sure where bilinear interpolation finds it
+        more than half sure.
+    """
+    subject = belief.subject
+    inside = subject > 0.5
+    border = inside & dilate(~inside, 1)
+    undecided = (subject - 0.5).abs() < 0.5 - DECIDED
+    unsure = (belief.softness > SOFT_ABOVE) | border | (undecided & dilate(border, REACH))
+    unsure = dilate(unsure, MARGIN) | dilate(unsure & (belief.confidence < 0.5), WIDE_MARGIN)
+    sure = torch.cat([inside & ~unsure, ~inside & ~unsure], dim=1).float()
+    if sure.shape[2:] != (height, width):
+        sure = F.interpolate(sure, size=(height, width), mode="bilinear", align_corners=False)
+    foreground, background = (sure[0] > 0.5).chunk(2)
+    return trimap_of(foreground, background)
+
+
+def _odds(probability: Tensor) -> Tensor:
+    return torch.logit(probability, eps=CLEAR)
+
+
+def _reduce(planes: Tensor, height: int, width: int) -> tuple[Tensor, ...]:
+    """``[C, H, W]`` averaged down to C small pictures ``[1, 1, height, width]``."""
+    planes = planes.float()[None]
+    if planes.shape[2:] != (height, width):
+        planes = F.adaptive_avg_pool2d(planes, (height, width))
+    return planes.unsqueeze(2).unbind(1)
