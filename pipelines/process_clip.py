@@ -21,6 +21,7 @@ from videomatte.device import resolve_device
 from videomatte.engine import Clock, Threads, peak_memory_bytes
 from videomatte.errors import InputError, UsageError
 from videomatte.io import Output, open_source, open_tee
+from videomatte.io.sheet_sink import SheetSink
 from videomatte.io.span import expected_frames
 from videomatte.types import ClipInfo, RefineStage, RunReport, TrimapStage
 
@@ -86,6 +87,7 @@ def process_clip(
         )
         line = stack.enter_context(Line(settings, device, clock, trimaps))
         replace = stack.enter_context(behind(source.info, device)) if behind else None
+        sheet = settings.sheet and stack.enter_context(SheetSink(settings.sheet, source.info, settings.overwrite))
         stack.enter_context(clock.span("encode"))  # this thread's own work, the waits below taken off
         sink = stack.enter_context(
             open_tee(
@@ -109,6 +111,8 @@ def process_clip(
         )
         for item in clock.stage(None, mattes):
             sink.write(item)
+            if sheet:
+                sheet.write(item)
             frames_out += 1
             bar.update()
         bar.close()
@@ -121,7 +125,7 @@ def process_clip(
         peak_memory_bytes=peak_memory_bytes(),
         settings=resolved,
         settings_fingerprint=fingerprint(resolved),
-        fallbacks=(*line.fallbacks, *sink.notes),
+        fallbacks=(*line.fallbacks, *sink.notes, *(sheet.notes if sheet else ())),
     )
 
 

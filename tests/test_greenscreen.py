@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import skimage.io
 import torch
 from clips import number_in, write_clip
 from readback import hair, picture, read_av, read_png
@@ -15,7 +16,7 @@ from readback import hair, picture, read_av, read_png
 import videomatte
 from videomatte.cli import Greenscreen, main, parse
 from videomatte.config import GreenscreenSettings, MatteSettings, preset_values, presets
-from videomatte.errors import InputError, UsageError
+from videomatte.errors import InputError, UsageError, VideomatteError
 from videomatte.replace import ReplaceBackground
 from videomatte.types import Frame, MatteFrame, TrimapFrame
 
@@ -188,3 +189,26 @@ def test_presets_go_from_cheap_to_good() -> None:
         assert isinstance(command, Greenscreen)
         values = preset_values("greenscreen", name, GreenscreenSettings)
         assert {key: asdict(command.settings)[key] for key in values} == values
+
+
+def test_a_contact_sheet_shows_frames_spread_over_the_clip(green_clip: Path, tmp_path: Path) -> None:
+    words = [str(green_clip), *FAST, "--sheet", str(tmp_path / "sheet.png"), "--end", "3"]
+    assert main(["matte", *words, "-o", str(tmp_path / "m.mov")]) == 0
+    assert main(["greenscreen", *words, "--background", "red", "-o", str(tmp_path / "o.mp4"), "--overwrite"]) == 0
+    sheet = skimage.io.imread(tmp_path / "sheet.png")
+    # Three rows of five tiles of 384 x 216, 8 between them; in the fourth, the composite, the upper left corner is red.
+    assert sheet.shape == (3 * (216 + 8) + 8, 5 * (384 + 8) + 8, 3)
+    assert sheet[12, 8 + 3 * (384 + 8) + 4].tolist() == [255, 0, 0]
+    with videomatte.open_source(green_clip) as source:
+        shot = next(iter(source)).rgb
+    assert abs(sheet[8 : 8 + 216, 8 : 8 + 384].mean((0, 1)) - shot.float().mean((1, 2)).numpy()).max() < 3
+
+
+@pytest.mark.parametrize(("name", "says"), [("s.jpg", r"s\.png"), ("none/s.png", "make it first"), ("m.png", "exists")])
+def test_a_sheet_that_cannot_be_is_refused_before_any_work(
+    name: str, says: str, green_clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "m.png").write_bytes(b"mine")
+    with pytest.raises(VideomatteError, match=says):
+        videomatte.matte(green_clip, tmp_path / "m.mov", sheet=tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.png"]

@@ -69,6 +69,8 @@ class MatteSettings:
     """First frame not to take, written as for start."""
     overwrite: bool = False
     """Replace an existing output."""
+    sheet: Path | None = None
+    """Write a contact sheet, too, a PNG: frames spread over the clip, their trimaps, alphas, composites and edges."""
 
     def __post_init__(self) -> None:
         if len(given := self.trimap_sources()) > 1:
