@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,8 +76,8 @@ def greenscreen(
             )
 
     is_opaque = background != "transparent"
-    report = process_clip(clip, outputs, settings, behind=behind if is_opaque else None, progress=progress)
-    return dataclasses.replace(report, settings={"background": background, **report.settings})
+    also = {"background": background}
+    return process_clip(clip, outputs, settings, behind=behind if is_opaque else None, also=also, progress=progress)
 
 
 def _check(background: str, outputs: Sequence[str], settings: GreenscreenSettings) -> None:

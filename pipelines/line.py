@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import dropwhile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -58,9 +59,16 @@ class Line:
     ) -> None:
         self._stack.close()
 
-    def __call__(self, frames: Iterator[Frame]) -> Iterator[MatteFrame]:
-        """One matte for each frame, in order."""
+    def __call__(self, frames: Iterator[Frame], skip_before: int = 0) -> Iterator[MatteFrame]:
+        """One matte for each frame, in order.
+
+        Args:
+            frames: all of the clip.
+            skip_before: number of the first frame whose matte is wanted. Those before it get their trimaps all the
+                same, for a key learns from every frame, but are not matted.
+        """
         trimaps = self._clock.stage("trimap", self._trimaps(frames))
+        trimaps = dropwhile(lambda item: item.frame.index < skip_before, trimaps)
         mattes = self._clock.stage("matte", self._matting(trimaps))
         if self._settings.foreground == "source":
             return mattes

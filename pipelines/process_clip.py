@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from videomatte.device import resolve_device
 from videomatte.engine import Clock, Threads, peak_memory_bytes
 from videomatte.errors import InputError, UsageError
 from videomatte.io import Output, open_source, open_tee
+from videomatte.io.job import describe_job
+from videomatte.io.segments import segment_frames
 from videomatte.io.sheet_sink import SheetSink
 from videomatte.io.span import expected_frames
 from videomatte.types import ClipInfo, RefineStage, RunReport, TrimapStage
@@ -64,12 +66,14 @@ def process_clip(
     *,
     trimaps: TrimapStage | None = None,
     behind: Behind | None = None,
+    also: Mapping[str, object] | None = None,
     progress: bool = False,
 ) -> RunReport:
     """Run the line on one clip; see :func:`matte` for arguments and errors.
 
     Args:
         behind: puts a background behind the mattes. Outputs that do not say what they hold then hold the composite.
+        also: what else the frames depend on, for the report and to know the job again.
         progress: show a bar with frames per second and time left on standard error.
     """
     content = "composite" if behind else settings.content
@@ -81,6 +85,7 @@ def process_clip(
     clock = Clock()
     frames_out = 0
     device = resolve_device(settings.device)
+    resolved = {"clip": str(clip), "outputs": [*outputs], **(also or {}), **dataclasses.asdict(settings)}
     with _naming(clip), ExitStack() as stack:
         source = stack.enter_context(
             open_source(clip, decoder=settings.decoder, start=settings.start, end=settings.end, device=device)
@@ -96,12 +101,19 @@ def process_clip(
                 premultiplied=settings.premultiplied,
                 audio=settings.audio,
                 overwrite=settings.overwrite,
+                verify=settings.verify,
+                # What a stage of the user's own does, nobody can compare: such a run always starts at its start.
+                job=None if trimaps else describe_job(clip, {**(also or {}), **dataclasses.asdict(settings)}),
+                segment=segment_frames(settings.batch),
+                clock=clock,
             )
         )
+        done = sink.resume_at
         threads = stack.enter_context(Threads())
 
-        frames = threads.boundary(clock.stage("decode", source))
-        mattes = line(clock.stage(None, frames))
+        frames = threads.boundary(clock.stage("decode", () if done is None else source))
+        # A background plays from the clip's first frame on, and shadows are learned: the sink passes over what it has.
+        mattes = line(clock.stage(None, frames), skip_before=0 if behind else done or 0)
         mattes = threads.boundary(clock.stage("composite", replace(mattes)) if replace else mattes)
         bar = tqdm(
             total=expected_frames(source.info, settings.start, settings.end),
@@ -116,7 +128,6 @@ def process_clip(
             frames_out += 1
             bar.update()
         bar.close()
-    resolved = {"clip": str(clip), "outputs": [*outputs], **dataclasses.asdict(settings)}
     return RunReport(
         frames_in=clock.items("decode"),
         frames_out=frames_out,
@@ -137,4 +148,7 @@ def _naming(clip: Path) -> Iterator[None]:
     except InputError as error:
         if str(clip) in str(error):
             raise
-        raise InputError(f"{clip}: {error}") from error
+        named = InputError(f"{clip}: {error}")
+        for note in getattr(error, "__notes__", ()):
+            named.add_note(note)
+        raise named from error

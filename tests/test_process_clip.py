@@ -46,7 +46,7 @@ def test_every_frame_arrives_on_time_at_full_size(green_clip: Path, tmp_path: Pa
     alpha = torch.stack([f.alpha.float() for f in result if f.alpha is not None])
     assert len(alpha) == len(source)
     assert alpha.std() > 0.2 * alpha.max(), "the matte holds a subject and a background"
-    assert {s.name for s in report.stages} == {"decode", "trimap", "matte", "foreground", "encode"}
+    assert {s.name for s in report.stages} == {"decode", "trimap", "matte", "foreground", "encode", "verify", "join"}
     assert sum(s.share for s in report.stages) == pytest.approx(1)
 
 
@@ -112,7 +112,7 @@ class Broken:
             yield MatteFrame(item, item.trimap.float() / 255)
 
 
-@pytest.mark.parametrize("where", ["open_matting", "_open_trimaps", "open_source", "open_sink"])
+@pytest.mark.parametrize("where", ["open_matting", "_open_trimaps", "open_source", "open_tee"])
 def test_an_error_in_any_stage_leaves_no_output_and_no_thread(
     where: str, green_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,7 +131,7 @@ def test_an_error_in_any_stage_leaves_no_output_and_no_thread(
         made = original(*args, **kwargs)
         if where == "_open_trimaps":
             return lambda frames: breaks_at_third(made(frames))
-        if where == "open_sink":
+        if where == "open_tee":
             write, count = made.write, iter(range(9))
 
             def failing(item: MatteFrame) -> None:

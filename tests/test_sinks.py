@@ -254,7 +254,7 @@ def test_a_link_is_replaced_and_what_it_points_to_is_not(tmp_path: Path) -> None
 
 @every_output
 def test_leftovers_of_a_killed_run_are_no_hindrance(name: str, tmp_path: Path) -> None:
-    (tmp_path / f".{name.rstrip('/')}.part-{os.getpid()}").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / f".{name.rstrip('/')}.videomatte").symlink_to(tmp_path / "elsewhere")
     write(tmp_path, name)
     assert [p.name for p in tmp_path.iterdir()] == [name.rstrip("/")]
 

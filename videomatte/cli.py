@@ -228,20 +228,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="videomatte: %(message)s", level=logging.WARNING)
     try:
         parse(words).run()
-    except SystemExit as exit_:  # tyro has printed what is wrong, or the help
+    except SystemExit as exit_:  # tyro has printed what is wrong, or the help; or a polite kill
+        if hasattr(exit_, "__notes__"):
+            print(f"videomatte: {_line(exit_, 'stopped')}", file=sys.stderr)
         return exit_.code if isinstance(exit_.code, int) else 1
-    except KeyboardInterrupt:
-        print("videomatte: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"videomatte: {_line(error, 'interrupted')}", file=sys.stderr)
         return 130
     except VideomatteError as error:
         if debug:
             traceback.print_exc()
-        print(f"videomatte: {error}", file=sys.stderr)
+        print(f"videomatte: {_line(error, str(error))}", file=sys.stderr)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last line of defence: people get one line, --debug gets all of it
         if debug:
             traceback.print_exc()
-        print(f"videomatte: internal error, {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        text = f"internal error, {type(error).__name__}: {error} (--debug shows where)"
+        print(f"videomatte: {_line(error, text)}", file=sys.stderr)
         return 1
     return 0
 
@@ -251,6 +254,11 @@ def parse(words: Sequence[str]) -> Command:
 
     Raises:
         SystemExit: the words are wrong (code 2, what is wrong is printed), or ask for help (code 0).
+def _line(error: BaseException, text: str) -> str:
+    """One line about an error, with what the stages that it passed through have added to it."""
+    return "; ".join([text, *getattr(error, "__notes__", ())])
+
+
         UsageError: there is no such preset.
         InputError: the preset's file cannot be understood.
     """

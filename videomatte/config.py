@@ -71,6 +71,8 @@ class MatteSettings:
     """Replace an existing output."""
     sheet: Path | None = None
     """Write a contact sheet, too, a PNG: frames spread over the clip, their trimaps, alphas, composites and edges."""
+    verify: bool = True
+    """Read back what is written, a segment at a time, and compare times and alpha before success is reported."""
 
     def __post_init__(self) -> None:
         if len(given := self.trimap_sources()) > 1:

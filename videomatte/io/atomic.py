@@ -19,7 +19,7 @@ import av
 
 from videomatte.errors import OutputError, UsageError, VideomatteError
 
-__all__ = ["FOLDER_MARK", "Staged", "check_target", "writing"]
+__all__ = ["FOLDER_MARK", "Staged", "check_target", "flush_to_disk", "publish", "write_durably", "writing"]
 
 FOLDER_MARK = ".videomatte"
 """Empty file in every folder of images that videomatte made: what makes it one that may be replaced."""
@@ -33,17 +33,19 @@ class Staged:
     Args:
         path: the final name.
         folder: make a folder instead of a file.
+        called: what messages call it, if not by that name.
 
     Raises:
         OutputError: nothing can be made there.
     """
 
-    def __init__(self, path: Path, *, folder: bool = False) -> None:
+    def __init__(self, path: Path, *, folder: bool = False, called: Path | None = None) -> None:
+        self._called = called or path
         self.path = path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link to its target
         self.temporary = path.with_name(f".{path.name}.part-{os.getpid()}")
         """Where to write: an empty file, or an empty folder."""
         self._folder = folder
-        with writing(path):
+        with writing(self._called):
             _remove(self.temporary)  # of a killed run whose process had the same number
             if folder:
                 self.temporary.mkdir()
@@ -57,19 +59,40 @@ class Staged:
         Raises:
             OutputError: the disk does not take it. Nothing has changed under the final name.
         """
-        with writing(self.path):
-            _flush_to_disk(self.temporary)
-            if self._folder and self.path.is_dir():
-                _replace_folder(self.temporary, self.path)
-            else:
-                self.temporary.replace(self.path)
-        with contextlib.suppress(OSError):  # makes the new name last, where a file system can flush its folders
-            _flush_to_disk(self.path.parent)
+        with writing(self._called):
+            flush_to_disk(self.temporary)
+            publish(self.temporary, self.path)
 
     def discard(self) -> None:
         """Remove what was written. May be called twice, and after `publish`."""
         with contextlib.suppress(OSError):
             _remove(self.temporary)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a finished output, a file or a folder that is on the disk, its name; what had it before is replaced.
+
+    Raises:
+        OSError: nothing has changed under the final name.
+    """
+    if temporary.is_dir() and path.is_dir():
+        _replace_folder(temporary, path)
+    else:
+        temporary.replace(path)
+    with contextlib.suppress(OSError):  # makes the new name last, where a file system can flush its folders
+        flush_to_disk(path.parent)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Make or replace a small file; on return it is on the disk.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    with path.open("wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
 
 
 def check_target(path: Path, source: Path, *, folder: bool, overwrite: bool) -> None:
@@ -162,7 +185,12 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the list of a folder's files, is on the disk.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
     if os.name != "posix" and path.is_dir():
         return  # folders cannot be opened there
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

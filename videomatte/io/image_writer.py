@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +11,7 @@ import av
 from torch import Tensor
 
 from videomatte.errors import OutputError
-from videomatte.io.atomic import Staged, writing
+from videomatte.io.atomic import Staged, write_durably, writing
 from videomatte.io.av_frame import av_frame, tag, written_colour
 from videomatte.io.formats import Content, ImageFormat
 from videomatte.types import Colour
@@ -89,10 +88,8 @@ class ImageWriter:
         place = self._staged.temporary
         if self._folder:
             place /= f"{number:06d}{self._format.suffix}"
-        with writing(self.path), place.open("wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
+        with writing(self.path):
+            write_durably(place, data)
 
 
 def encode_image(

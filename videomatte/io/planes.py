@@ -14,7 +14,7 @@ from videomatte.io.colour import planes_to_alpha, planes_to_rgb
 from videomatte.io.pixel_layout import ChromaSiting, PixelLayout, pixel_layout
 from videomatte.types import Colour
 
-__all__ = ["chroma_siting", "frame_layout", "frame_tensors"]
+__all__ = ["chroma_siting", "frame_alpha", "frame_layout", "frame_luma", "frame_tensors"]
 
 _CENTRED = ("mjpeg", "mpeg1video", "h263", "theora", "webp")
 """Codecs whose chroma lies in the middle, as FFmpeg's own decoders say of it."""
@@ -70,6 +70,34 @@ def frame_tensors(
             raise InputError(f"pixel format {frame.format.name!r} cannot be unpacked") from error
     planes = [_plane(frame, number, layout).to(device) for number in range(layout.plane_count)]
     return planes_to_rgb(planes, layout, colour, frame.height, frame.width), planes_to_alpha(planes, layout)
+
+
+def frame_alpha(frame: av.VideoFrame) -> Tensor | None:
+    """The alpha of a decoded frame, full range; ``None`` for an opaque one. Its colour is not touched.
+
+    Returns:
+        ``[1, H, W]`` uint8, uint16 or float32, as of `frame_tensors`.
+
+    Raises:
+        InputError: the pixel format cannot be read.
+    """
+    layout = frame_layout(frame)
+    if not layout.has_alpha:
+        return None
+    return planes_to_alpha([_plane(frame, number, layout) for number in range(layout.plane_count)], layout)
+
+
+def frame_luma(frame: av.VideoFrame) -> Tensor:
+    """The first plane of a decoded grey or YUV frame as full range, which is what a matte alone is written as.
+
+    Returns:
+        ``[1, H, W]`` float32 with 1.0 for the largest code.
+
+    Raises:
+        InputError: the pixel format cannot be read.
+    """
+    layout = frame_layout(frame)
+    return _plane(frame, 0, layout)[None].float() / (1.0 if layout.is_float else 2**layout.depth - 1)
 
 
 def _unpacked(pix_fmt: str) -> str:

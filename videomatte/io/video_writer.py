@@ -11,19 +11,19 @@ from typing import Self, cast
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from numpy.typing import NDArray
 from torch import Tensor
 
 from videomatte.errors import OutputError, ShapeError, UsageError
 from videomatte.io.atomic import Staged, writing
-from videomatte.io.audio import Audio
 from videomatte.io.av_frame import av_frame, tag, written_colour
 from videomatte.io.containers import Container
 from videomatte.io.formats import Content, VideoFormat
 from videomatte.io.sound_track import SoundTrack
 from videomatte.types import Colour
 
-__all__ = ["VideoWriter"]
+__all__ = ["VideoWriter", "create_movie"]
 
 
 class VideoWriter:
@@ -31,6 +31,8 @@ class VideoWriter:
 
     Args:
         path: the file's final name; one that exists is replaced on a clean exit.
+        called: what messages call it, if not by that name.
+        after: a pts that all must be later than.
         fmt: the row of the table to write.
         content: what of it: colour with alpha, opaque colour, or the matte alone.
         width: columns of every frame.
@@ -41,7 +43,6 @@ class VideoWriter:
         colour: the source's tags; they are kept as far as the format can say them, and the pixels follow them.
         sample_aspect: width of a pixel over its height.
         comment: what the file says of itself, or ``None``.
-        audio: a clip whose sound the movie carries; the writer attaches it, and writes it along with the pictures.
         sound_rate: samples a second of sound handed over by `write_sound`, or ``None``. Opus is always at 48000.
         sound_channels: 1 or 2.
 
@@ -55,6 +56,8 @@ class VideoWriter:
         path: Path,
         fmt: VideoFormat,
         *,
+        called: Path | None = None,
+        after: int = -1,
         content: Content = "both",
         width: int,
         height: int,
@@ -63,18 +66,19 @@ class VideoWriter:
         colour: Colour,
         sample_aspect: Fraction = Fraction(1),
         comment: str | None = None,
-        audio: Audio | None = None,
         sound_rate: int | None = None,
         sound_channels: int = 2,
     ) -> None:
+        self.path = called or path
         if sample_aspect != 1 and not fmt.keeps_sample_aspect:
             raise UsageError(
-                f"{path}: the clip's pixels are {sample_aspect} times as wide as high, and {fmt.title} can only be "
-                "written with square ones: write another format"
+                f"{self.path}: the clip's pixels are {sample_aspect} times as wide as high, and {fmt.title} can only "
+                "be written with square ones: write another format"
             )
         if width % 2 and not fmt.keeps_odd_width:
-            raise UsageError(f"{path}: {fmt.title} takes no odd width, and the clip is {width} wide: write prores4444")
-        self.path = path
+            raise UsageError(
+                f"{self.path}: {fmt.title} takes no odd width, and the clip is {width} wide: write prores4444"
+            )
         self._size = (height, width)
         self._time_base = time_base
         self._pixel_format = fmt.planes_for(content, width, height)
@@ -82,29 +86,18 @@ class VideoWriter:
         self._colour = written_colour(colour, self._pixel_format, height, width, keeps_full_range=fmt.keeps_full_range)
         self._duration = max(1, round(1 / (rate * time_base))) if rate else 1
         self._held: av.VideoFrame | None = None
-        self._last_pts = -1
+        self._last_pts = after
         self._durations: dict[int, int] = {}
-        self._audio = audio
-        self._staged = Staged(path)
+        self._staged = Staged(path, called=called)
         try:
-            with writing(path):
-                # "file:" so that no name is taken for an address.
-                self._container = av.open(
-                    f"file:{self._staged.temporary}",
-                    "w",
-                    format=fmt.container.muxer,
-                    options=_muxer_options(fmt.container, time_base),
-                )
-                if comment:
-                    self._container.metadata["comment"] = comment
+            with writing(self.path):
+                self._container = create_movie(self._staged.temporary, fmt.container, time_base, comment)
                 stream = self._container.add_stream(fmt.codec, options=dict(fmt.options))
                 self._stream = cast("av.VideoStream", stream)
                 self._open_encoder(fmt, rate, sample_aspect)
                 self._sound = (
                     SoundTrack(self._container, fmt.container, sound_rate, sound_channels) if sound_rate else None
                 )
-                if audio is not None:
-                    audio.attach(self._container, fmt.container)
         except BaseException:
             self._abandon()
             raise
@@ -141,7 +134,7 @@ class VideoWriter:
         if rgb is None and (alpha is None or alpha.shape != (1, height, width)):
             raise ShapeError(f"alpha must be [1, {height}, {width}], got {alpha if alpha is None else [*alpha.shape]}")
         if pts <= self._last_pts:
-            before = f"not after the {self._last_pts} before it" if self._held else "before time 0"
+            before = f"not after the {self._last_pts} before it" if self._last_pts >= 0 else "before time 0"
             raise OutputError(f"{self.path}: a frame's pts is {pts}, {before}: the clip's time stamps are damaged")
         frame = av_frame(rgb, alpha, self._pixel_format, self._colour)
         frame.pts, frame.time_base = pts, self._time_base
@@ -193,8 +186,6 @@ class VideoWriter:
             for packet in self._stream.encode(frame):
                 # Encoders pass no durations on, and without its own the last frame would be a tick long.
                 packet.duration = self._durations.pop(packet.pts, 0) if packet.pts is not None else 0
-                if self._audio is not None and packet.dts is not None:
-                    self._audio.advance(packet.dts * Fraction(packet.time_base))
                 self._container.mux(packet)
 
     def _finish(self) -> None:
@@ -205,9 +196,6 @@ class VideoWriter:
         with writing(self.path):
             if self._sound is not None:
                 self._sound.finish()
-            if self._audio is not None:
-                last = self._last_pts * self._time_base
-                self._audio.finish(last, last + self._duration * self._time_base)
             self._container.close()
         self._staged.publish()
 
@@ -216,6 +204,25 @@ class VideoWriter:
         with contextlib.suppress(OSError, av.error.FFmpegError, AttributeError):
             self._container.close()
         self._staged.discard()
+
+
+def create_movie(place: Path, container: Container, time_base: Fraction, comment: str | None) -> OutputContainer:
+    """A new file that keeps the time it is given.
+
+    Args:
+        place: the file, whatever its name ends in.
+        container: what kind of file.
+        time_base: seconds per unit of the pictures' pts.
+        comment: what the file says of itself, or ``None``.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    # "file:" so that no name is taken for an address.
+    movie = av.open(f"file:{place}", "w", format=container.muxer, options=_muxer_options(container, time_base))
+    if comment:
+        movie.metadata["comment"] = comment
+    return movie
 
 
 def _muxer_options(container: Container, time_base: Fraction) -> dict[str, str]:

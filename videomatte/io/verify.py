@@ -1,0 +1,159 @@
+"""What has been written is read back, and compared with what was meant, before it counts as finished.
+
+Compared are the number of frames, their times and their alphas: of formats that keep alpha exactly every pixel within
+the bound of the table, of VP9 all but a thousandth of them, for nobody can promise the worst pixel of a lossy coder.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import zip_longest
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+from videomatte.errors import OutputError
+from videomatte.io.av_frame import alpha_codes
+from videomatte.io.formats import Content, Format
+from videomatte.io.planes import frame_alpha, frame_luma
+from videomatte.types import unit_range
+
+__all__ = ["Expected", "ReadBack", "read_images", "read_movie"]
+
+ReadBack = Iterator[tuple[Fraction | None, Tensor | None]]
+"""Seconds of each frame, and its alpha ``[1, H, W]``; ``None`` for what the format does not hold."""
+
+_IN_MEMORY = 64 << 20
+_LOSSY = 1.0
+"""A bound of more than this many 255ths is that of a lossy coder."""
+_SHARE = 0.001
+
+
+class Expected:
+    """What a segment must hold. A context manager; memory stays below 64 MiB, what is more lies on the disk.
+
+    Args:
+        path: the output, for messages.
+        fmt: its format.
+        tick: seconds by which times may be off.
+        folder: where what does not stay in memory goes, in a file without a name.
+    """
+
+    def __init__(self, path: Path, fmt: Format, tick: Fraction, folder: Path) -> None:
+        self._path, self._format, self._tick = path, fmt, tick
+        self._alphas = tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+b", dir=str(folder))  # noqa: SIM115 - closed on exit
+        self._frames: list[tuple[int, Fraction | None, int, tuple[int, ...]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget it all. May be called twice."""
+        self._alphas.close()
+
+    def add(self, index: int, seconds: Fraction | None, alpha: Tensor | None) -> None:
+        """Take note of the next frame.
+
+        Args:
+            index: its number, for messages.
+            seconds: when it is shown, or ``None`` where the format does not say.
+            alpha: ``[1, H, W]``, any dtype, or ``None`` where it is opaque.
+        """
+        stored, shape = b"", ()
+        if alpha is not None:
+            # Mattes are flat nearly everywhere: the quickest setting makes a twentieth of them.
+            codes = alpha_codes(alpha.cpu(), self._format.alpha_bits).numpy()
+            stored, shape = zlib.compress(codes.data, 1), codes.shape
+        self._alphas.write(stored)
+        self._frames.append((index, seconds, len(stored), shape))
+
+    def compare(self, found: Iterable[tuple[Fraction | None, Tensor | None]]) -> None:
+        """Go through the frames read back.
+
+        Raises:
+            OutputError: they are not what was written; the message names the frame and the difference.
+        """
+        self._alphas.seek(0)
+        count = 0
+        try:
+            for wanted, frame in zip_longest(self._frames, found):
+                if wanted is None:
+                    raise self._error(self._frames[-1][0], "there are more frames behind it")
+                if frame is None:
+                    raise self._error(wanted[0], f"is missing, {count} of {len(self._frames)} frames are there")
+                self._compare_one(*wanted, *frame)
+                count += 1
+        except (av.error.FFmpegError, OSError) as error:
+            index = self._frames[min(count, len(self._frames) - 1)][0]
+            raise self._error(index, f"cannot be decoded ({error.strerror})") from error
+
+    def _compare_one(
+        self,
+        index: int,
+        seconds: Fraction | None,
+        length: int,
+        shape: tuple[int, ...],
+        found_seconds: Fraction | None,
+        found: Tensor | None,
+    ) -> None:
+        if seconds is not None and (found_seconds is None or abs(found_seconds - seconds) > self._tick):
+            was = "without a time" if found_seconds is None else f"at {float(found_seconds):.6f} s"
+            raise self._error(index, f"is {was}, not at {float(seconds):.6f} s")
+        if not length:
+            return
+        bits = self._format.alpha_bits
+        codes = np.frombuffer(zlib.decompress(self._alphas.read(length)), np.uint8 if bits <= 8 else np.uint16)
+        if found is None or found.shape[1:] != shape:
+            has = "no alpha" if found is None else f"an alpha of {found.shape[2]} x {found.shape[1]} pixels"
+            raise self._error(index, f"has {has}, not one of {shape[1]} x {shape[0]}")
+        meant = torch.from_numpy(codes.reshape(shape).copy()).float().div_(2**bits - 1)
+        off = unit_range(found[0]).sub(meant).abs_().flatten()
+        bound = self._format.alpha_error
+        worst = float(off.max() if bound <= _LOSSY else off.kthvalue(max(1, round(off.numel() * (1 - _SHARE)))).values)
+        if not worst * 255 <= bound:
+            raise self._error(index, f"has an alpha that is off by {worst * 255:.3g}/255, of {bound:g} allowed")
+
+    def _error(self, index: int, what: str) -> OutputError:
+        return OutputError(
+            f"{self._path}: frame {index} {what} when read back: the disk or the encoder is at fault, run it again or "
+            "write another format"
+        )
+
+
+def read_movie(path: Path, content: Content) -> ReadBack:
+    """The frames of a movie that videomatte has written, and that holds this."""
+    with av.open(f"file:{path}") as movie:
+        stream = movie.streams.video[0]
+        stream.thread_type = "AUTO"
+        decoder: av.CodecContext = stream.codec_context
+        if stream.metadata.get("alpha_mode") == "1":
+            decoder = av.CodecContext.create("libvpx-vp9", "r")  # FFmpeg's own drops the alpha without a word
+        time_base = Fraction(stream.time_base or 0)
+        for packet in movie.demux(stream):
+            for frame in cast("av.VideoCodecContext", decoder).decode(packet if packet.size else None):
+                yield None if frame.pts is None else frame.pts * time_base, _alpha(frame, content)
+
+
+def read_images(paths: Iterable[Path], content: Content) -> ReadBack:
+    """The pictures in image files that videomatte has written, and that hold this."""
+    for path in paths:
+        with av.open(io.BytesIO(path.read_bytes()), "r") as image:
+            yield None, _alpha(next(image.decode(video=0)), content)
+
+
+def _alpha(frame: av.VideoFrame, content: Content) -> Tensor | None:
+    return frame_luma(frame) if content == "alpha" else frame_alpha(frame)
