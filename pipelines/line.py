@@ -16,7 +16,7 @@ from videomatte.engine import Clock
 from videomatte.errors import UsageError
 from videomatte.io import open_source
 from videomatte.matting import open_matting
-from videomatte.refine import Foreground
+from videomatte.refine import LEAD, Foreground, Temporal
 from videomatte.trimaps import ChromaKey, Holdout, Masks, TrimapFiles
 from videomatte.types import Frame, MatteFrame, Source, TrimapStage
 
@@ -24,7 +24,7 @@ __all__ = ["Line"]
 
 
 class Line:
-    """Trimap, matte, foreground: frames in, mattes out. A context manager, for it may hold files open.
+    """Trimap, matte, foreground, calm: frames in, mattes out. A context manager, for it may hold files open.
 
     Args:
         settings: which stages there are, and what they do.
@@ -70,9 +70,11 @@ class Line:
         trimaps = self._clock.stage("trimap", self._trimaps(frames))
         trimaps = dropwhile(lambda item: item.frame.index < skip_before, trimaps)
         mattes = self._clock.stage("matte", self._matting(trimaps))
-        if self._settings.foreground == "source":
+        if self._settings.foreground == "estimate":
+            mattes = self._clock.stage("foreground", Foreground()(mattes))
+        if self._settings.temporal == 0:
             return mattes
-        return self._clock.stage("foreground", Foreground()(mattes))
+        return self._clock.stage("temporal", Temporal(self._settings.temporal)(mattes))
 
     @property
     def fallbacks(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import videomatte
 from pipelines import line, process_clip as pipeline
 from videomatte.cli import main
 from videomatte.matting import ClosedFormMatting
-from videomatte.refine import Foreground
+from videomatte.refine import Foreground, Temporal
 from videomatte.trimaps import ChromaKey
 from videomatte.types import Frame, MatteFrame, TrimapFrame
 
@@ -46,7 +46,7 @@ def test_every_frame_arrives_on_time_at_full_size(green_clip: Path, tmp_path: Pa
     alpha = torch.stack([f.alpha.float() for f in result if f.alpha is not None])
     assert len(alpha) == len(source)
     assert alpha.std() > 0.2 * alpha.max(), "the matte holds a subject and a background"
-    assert {s.name for s in report.stages} == {"decode", "trimap", "matte", "foreground", "encode", "verify", "join"}
+    assert {s.name for s in report.stages} == {"decode", "trimap", "matte", "foreground", "temporal", "encode", "verify", "join"}
     assert sum(s.share for s in report.stages) == pytest.approx(1)
 
 
@@ -66,7 +66,7 @@ def test_composed_by_hand_gives_the_same_as_one_call(green_clip: Path, tmp_path:
         videomatte.open_source(green_clip, end="3") as source,
         videomatte.open_sink(tmp_path / "hand.mov", source.info) as sink,
     ):
-        for matte in Foreground()(ClosedFormMatting()(ChromaKey("green")(iter(source)))):
+        for matte in Temporal()(Foreground()(ClosedFormMatting()(ChromaKey("green")(iter(source))))):
             sink.write(matte)
     one, hand = read(tmp_path / "one.mov"), read(tmp_path / "hand.mov")
     assert len(one) == len(hand) == 3

@@ -50,6 +50,8 @@ class MatteSettings:
     foreground: Literal["estimate", "source"] = "estimate"
     """Colour of the subject where the background shines through: estimate its own, without the background and a
     screen's spill, or leave the source's pixels."""
+    temporal: float = 1.0
+    """How far flicker is averaged away along the motion, from 0, each frame as it is by itself, to 1."""
     format: str | None = None
     """Output format by name, such as prores4444, where the extension of the output does not say enough."""
     content: Literal["both", "foreground", "alpha"] = "both"

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import ShapeError
-from videomatte.trimaps.screen import chroma, spread
+from videomatte.trimaps.screen import chroma
 
 __all__ = ["despill", "edge_band", "screen_hue"]
 
@@ -24,8 +24,8 @@ BAND = 1 / 80
 """How far the band goes into the subject from its edge, as a share of the picture's longer side."""
 TRANSLUCENT = 0.25
 """Transparency from which on a pixel is despilled fully, however far from an edge."""
-BLOCK = 1 / 24
-"""Side of the blocks over which the subject's inside is averaged, as a share of the longer side."""
+NEAR = 1 / 27
+"""How far around a pixel the subject's inside is looked at, as a share of the longer side: thrice the band."""
 ONE_HUE, LEAST_CHROMA = 0.9, 0.1
 """A plate is a screen where its chromas hardly cancel and are, on average, at least this share of its brightness."""
 
@@ -92,16 +92,37 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float) -> Tensor:
     luma = _luma(foreground).clamp(min=1e-4)
     a, b = chroma(foreground)
     towards = (a * math.cos(hue) + b * math.sin(hue))[None]
-    # Of the inside: mean and deviation of how far colours go towards the screen's hue, for their luma.
-    inside = (band == 0).float()
     ratio = (towards / luma).clamp(-3, 3)
-    moments = torch.cat([ratio, ratio.square(), torch.ones_like(ratio)]) * luma
-    moments = spread(moments, inside, BLOCK * max(alpha.shape[1:]))
-    mean, square = moments[:2, None] / moments[2:].clamp(min=1e-4)
-    deviation = (square - mean.square()).clamp(min=0).sqrt()
+    mean, deviation = _near_inside(ratio, (band == 0).float())
     limit = (mean + deviation).clamp(min=0) * luma
     excess = (towards - limit).clamp(min=0) * band
     return torch.where(excess > 0, (foreground - excess * _at_constant_luma(hue, foreground)).clamp(min=0), foreground)
+
+
+def _near_inside(values: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the inside's values around each pixel, zero where none is around. All ``[1, H, W]``.
+
+    What is near decides; what is up to four times as far away has a say where nothing is.
+    """
+    _, height, width = values.shape
+    reach = NEAR * max(height, width)
+    step = max(1, round(reach / 8))  # slow changes: a few samples across are enough
+    sums = torch.cat([values * inside, values.square() * inside, inside])[None]
+    sums = F.avg_pool2d(sums, step, ceil_mode=True, count_include_pad=False)
+    near = max(1, round(reach / step))
+    sums = _window(sums, near) + 0.01 * _window(sums, 4 * near)
+    mean, square = sums[:, :2].split_with_sizes([1, 1], dim=1)
+    weight = sums[:, 2:].clamp(min=1e-6)
+    mean = mean / weight
+    deviation = (square / weight - mean.square()).clamp(min=0).sqrt()
+    both = F.interpolate(torch.cat([mean, deviation], 1), (height, width), mode="bilinear", align_corners=False)[0]
+    return both[:1], both[1:]
+
+
+def _window(planes: Tensor, radius: int) -> Tensor:
+    side = 2 * radius + 1
+    padded = F.pad(planes, [radius] * 4)
+    return F.avg_pool2d(F.avg_pool2d(padded, (1, side), 1), (side, 1), 1)
 
 
 def _luma(rgb: Tensor) -> Tensor:

@@ -1,0 +1,188 @@
+"""Mattes that hold still where the scene does: alpha and foreground averaged along the flow, over three frames.
+
+    mattes = Temporal(strength=1.0)(mattes)
+
+A frame's matte is compared with those of the frame before and after it, brought onto it along the flow. A neighbour
+counts as far as (1) the flow there and back again leads home, (2) the picture it brings along differs from this one by
+no more than the noise does, and (3) the motion is slow, for what moves fast is mixed anew by every exposure, and eyes
+do not see it flicker. So grain and a matting that cannot decide are averaged away, and whatever really changes stays.
+
+The window is finite: a frame's result hangs on its two neighbours' own mattes and on nothing else, so that a run that
+begins one frame earlier than wanted gives every frame as a run of the whole clip does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videomatte.errors import UsageError
+from videomatte.flow import estimate_flow, flow_confidence, is_cut, resize_flow, warp
+from videomatte.types import UNKNOWN, MatteFrame, unit_range
+
+__all__ = ["LEAD", "Temporal"]
+
+LEAD = 1
+"""Frames before and after a frame that its result hangs on."""
+PICTURE_SIDE, FLOW_SIDE = 480, 240
+"""Long sides of the pictures in which flow is doubted, and at which it is worked out."""
+SLOW = 1 / 160
+"""Motion from frame to frame, as a share of the longer side, at which a neighbour counts e times less than at rest."""
+NOISE = 3.0
+"""Difference of the pictures, in units of their typical one, from which on they show different things."""
+NOISE_FLOOR = 0.004
+"""Added to it: one step of 8 bits."""
+SAME = 1e-3
+"""Alphas closer than this are equal: reading between pixels rounds, and what is opaque must stay so."""
+
+
+class Temporal:
+    """Averages alpha, and the foreground where there is one, along the flow. Holds one frame back.
+
+    Only where the trimap is unknown does anything change. Across cuts nothing is averaged.
+
+    Args:
+        strength: weight of a fully trusted neighbour against the frame's own matte, from 0 (mattes pass as they are) to
+            1 (the mean of three).
+
+    Raises:
+        UsageError: the strength is out of range.
+    """
+
+    def __init__(self, strength: float = 1.0) -> None:
+        if not 0 <= strength <= 1:
+            raise UsageError(f"--temporal {strength}: from 0, the mattes as they are, to 1")
+        self._strength = strength
+
+    def __call__(self, mattes: Iterator[MatteFrame]) -> Iterator[MatteFrame]:
+        """One matte for each, in order, one frame late."""
+        if self._strength == 0:
+            yield from mattes
+            return
+        before: _View | None = None
+        here: _View | None = None
+        for matte in mattes:
+            after = _View.of(matte)
+            if here is not None:
+                here.after = _Link.between(here, after)
+                yield self._calm(here, before, after)
+                # What lies two frames back is needed no more.
+                before = here
+            here = after
+            if before is not None:
+                here.before = before.after
+        if here is not None:
+            yield self._calm(here, before, None)
+
+    def _calm(self, here: _View, before: _View | None, after: _View | None) -> MatteFrame:
+        matte, unknown = here.matte, here.matte.source.trimap == UNKNOWN
+        neighbours = []
+        if before is not None and here.before is not None:
+            neighbours.append((before.matte, here.before.back, here.before.back_confidence))
+        if after is not None and here.after is not None:
+            neighbours.append((after.matte, here.after.there, here.after.there_confidence))
+        if not neighbours or not unknown.any():
+            return matte
+        box = _around(unknown[0])
+        own = _planes(matte)[:, *box]
+        others = [_brought(own, other, flow, confidence, box) for other, flow, confidence in neighbours]
+        trusts = [self._strength * trust for trust, _ in others]
+        alpha = _mean(own[:1], torch.ones_like(own[:1]), [planes[:1] for _, planes in others], trusts)
+        calm = [torch.where(unknown[:, *box], alpha, own[:1])]
+        if matte.foreground is not None:
+            # Colour counts as far as it covers. The more opaque it is here, the more it is the picture's own, whose
+            # grain shall stay as it is.
+            shares = [trust * planes[:1] for trust, (_, planes) in zip(trusts, others, strict=True)]
+            colour = _mean(own[4:], own[:1], [planes[4:] for _, planes in others], shares)
+            calm.append(torch.where(unknown[:, *box], torch.lerp(colour, own[4:], own[:1]), own[4:]))
+        whole = [matte.alpha.clone()] + ([] if matte.foreground is None else [matte.foreground.clone()])
+        for target, part in zip(whole, calm, strict=True):
+            target[:, *box] = part
+        return replace(matte, alpha=whole[0], foreground=whole[1] if len(whole) > 1 else None)
+
+
+def _brought(
+    own: Tensor, other: MatteFrame, flow: Tensor, confidence: Tensor, box: tuple[slice, slice]
+) -> tuple[Tensor, Tensor]:
+    """A neighbour's planes in a box of this frame, and how far they are to be trusted there, ``[1, h, w]``."""
+    size = other.frame.height, other.frame.width
+    full = resize_flow(flow, *size)
+    planes = warp(_planes(other)[None], full)[0][:, *box]
+    planes[:1] = torch.where((planes[:1] - own[:1]).abs() > SAME, planes[:1], own[:1])
+    trust = F.interpolate(confidence, size, mode="bilinear", align_corners=False)[0][:, *box]
+    motion = full[0][:, *box].square().sum(0, keepdim=True) / (SLOW * max(size)) ** 2
+    return trust * torch.exp(-motion) * _likeness(own[1:4], planes[1:4]), planes
+
+
+def _mean(own: Tensor, own_weight: Tensor, others: list[Tensor], weights: list[Tensor]) -> Tensor:
+    """The weighted mean, written so that it is ``own``, to the bit, where all are equal."""
+    change = sum((w * (other - own) for w, other in zip(weights, others, strict=True)), start=torch.zeros_like(own))
+    return own + change / sum(weights, start=own_weight).clamp(min=1e-4)
+
+
+@dataclass(slots=True)
+class _View:
+    """A matte in the window, its picture reduced, and its links to its neighbours."""
+
+    matte: MatteFrame
+    small: Tensor
+    before: _Link | None = None
+    after: _Link | None = None
+
+    @classmethod
+    def of(cls, matte: MatteFrame) -> _View:
+        picture = _picture(matte)[None]
+        scale = PICTURE_SIDE / max(picture.shape[2:])
+        if scale < 1:
+            size = [max(8, round(n * scale)) for n in picture.shape[2:]]
+            picture = F.interpolate(picture, size, mode="bilinear", antialias=True, align_corners=False)
+        return cls(matte, picture)
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """The flow between two neighbouring frames, ``[1, 2, h, w]`` either way, and the trust in it, ``[1, 1, h, w]``."""
+
+    there: Tensor
+    back: Tensor
+    there_confidence: Tensor
+    back_confidence: Tensor
+
+    @classmethod
+    def between(cls, first: _View, second: _View) -> _Link | None:
+        """``None`` across a cut, and where pictures are too small or not equally large."""
+        if first.matte.alpha.shape != second.matte.alpha.shape or min(first.small.shape[2:]) < 8:
+            return None
+        if bool(is_cut(first.small, second.small)):
+            return None
+        pair = torch.cat([first.small, second.small])
+        flows = estimate_flow(pair, pair.flip(0), working_side=FLOW_SIDE)
+        confidence = flow_confidence(flows, flows.flip(0))
+        return cls(flows[:1], flows[1:], confidence[:1], confidence[1:])
+
+
+def _likeness(first: Tensor, second: Tensor) -> Tensor:
+    """``[1, H, W]`` in [0, 1]: whether two pictures differ by noise alone, which is what half of the pixels show."""
+    squares = (first - second).square().mean(0, keepdim=True)
+    noise = squares.flatten()[::7].median()
+    local = F.avg_pool2d(squares[None], 3, 1, 1, count_include_pad=False)[0]
+    return torch.exp(-local / (NOISE**2 * noise + NOISE_FLOOR**2))
+
+
+def _planes(matte: MatteFrame) -> Tensor:
+    """Alpha, the picture and, where there is one, the foreground: ``[4, H, W]`` or ``[7, H, W]``."""
+    return torch.cat([matte.alpha, _picture(matte)] + ([] if matte.foreground is None else [matte.foreground]))
+
+
+def _picture(matte: MatteFrame) -> Tensor:
+    """``[3, H, W]`` float32 in [0, 1]."""
+    return torch.nan_to_num(unit_range(matte.frame.rgb), posinf=1.0, neginf=0.0).clamp(0, 1)
+
+
+def _around(mask: Tensor) -> tuple[slice, slice]:
+    rows, columns = (mask.any(dim=dim).nonzero() for dim in (1, 0))
+    return tuple(slice(int(lines[0]), int(lines[-1]) + 1) for lines in (rows, columns))  # type: ignore[return-value]
