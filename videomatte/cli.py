@@ -249,16 +249,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse(words: Sequence[str]) -> Command:
-    """The command that the words ask for, checked but not run.
-
-    Raises:
-        SystemExit: the words are wrong (code 2, what is wrong is printed), or ask for help (code 0).
 def _line(error: BaseException, text: str) -> str:
     """One line about an error, with what the stages that it passed through have added to it."""
     return "; ".join([text, *getattr(error, "__notes__", ())])
 
 
+def parse(words: Sequence[str]) -> Command:
+    """The command that the words ask for, checked but not run.
+
+    Raises:
+        SystemExit: the words are wrong (code 2, what is wrong is printed), or ask for help (code 0).
         UsageError: there is no such preset.
         InputError: the preset's file cannot be understood.
     """
