@@ -67,14 +67,17 @@ class Line:
             skip_before: number of the first frame whose matte is wanted. Those before it get their trimaps all the
                 same, for a key learns from every frame, but are not matted.
         """
+        # What is averaged over time hangs on the frame before, too.
+        first = skip_before - (LEAD if self._settings.temporal else 0)
         trimaps = self._clock.stage("trimap", self._trimaps(frames))
-        trimaps = dropwhile(lambda item: item.frame.index < skip_before, trimaps)
+        trimaps = dropwhile(lambda item: item.frame.index < first, trimaps)
         mattes = self._clock.stage("matte", self._matting(trimaps))
         if self._settings.foreground == "estimate":
             mattes = self._clock.stage("foreground", Foreground()(mattes))
         if self._settings.temporal == 0:
             return mattes
-        return self._clock.stage("temporal", Temporal(self._settings.temporal)(mattes))
+        mattes = self._clock.stage("temporal", Temporal(self._settings.temporal)(mattes))
+        return dropwhile(lambda item: item.frame.index < skip_before, mattes)
 
     @property
     def fallbacks(self) -> tuple[str, ...]:
