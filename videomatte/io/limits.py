@@ -1,7 +1,7 @@
 """How large an input may be, and how long it may keep its reader waiting.
 
 A few bytes of a header can promise pictures of gigabytes. What is beyond these limits is refused by one clear line
-before its memory is taken. docs/formats.md tells them.
+before its memory is taken. docs/limits.md tells them.
 """
 
 from __future__ import annotations
