@@ -11,14 +11,15 @@ from typing import Self
 
 import torch
 
+from pipelines.keyframes import Keyframes, keyframe_paths
 from videomatte.config import MatteSettings
 from videomatte.engine import Clock
 from videomatte.errors import UsageError
 from videomatte.io import open_source
 from videomatte.matting import open_matting
 from videomatte.refine import LEAD, Foreground, Temporal
-from videomatte.trimaps import ChromaKey, Holdout, Masks, TrimapFiles
-from videomatte.types import Frame, MatteFrame, Source, TrimapStage
+from videomatte.trimaps import ChromaKey, Holdout, Masks, Propagate, TrimapFiles
+from videomatte.types import ClipInfo, Frame, MatteFrame, Source, Suggestion, TrimapFrame, TrimapStage
 
 __all__ = ["Line"]
 
@@ -30,6 +31,7 @@ class Line:
         settings: which stages there are, and what they do.
         device: where tensors live.
         clock: is told how long each stage takes.
+        info: the clip that the frames come from.
         trimaps: a stage to take trimaps from instead of the one that the settings name.
 
     Raises:
@@ -39,8 +41,14 @@ class Line:
     """
 
     def __init__(
-        self, settings: MatteSettings, device: torch.device, clock: Clock, trimaps: TrimapStage | None = None
+        self,
+        settings: MatteSettings,
+        device: torch.device,
+        clock: Clock,
+        info: ClipInfo,
+        trimaps: TrimapStage | None = None,
     ) -> None:
+        self._info = info
         self._given_trimaps = trimaps
         self._settings = settings
         self._device = device
@@ -49,8 +57,10 @@ class Line:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._trimaps = _open_trimaps(self._settings, self._given_trimaps, stack)
             self._matting = open_matting(self._settings.model, self._device, self._settings.batch)
+            self._propagate = self._open_propagation()
+            if self._propagate is None:
+                self._trimaps = _open_trimaps(self._settings, self._given_trimaps, stack)
             self._stack = stack.pop_all()
         return self
 
@@ -69,9 +79,14 @@ class Line:
         """
         # What is averaged over time hangs on the frame before, too.
         first = skip_before - (LEAD if self._settings.temporal else 0)
-        trimaps = self._clock.stage("trimap", self._trimaps(frames))
-        trimaps = dropwhile(lambda item: item.frame.index < first, trimaps)
-        mattes = self._clock.stage("matte", self._matting(trimaps))
+        if self._propagate is not None:
+            # Each trimap depends on the mattes before it.
+            mattes = self._clock.stage("trimap", self._propagate(frames))
+            mattes = dropwhile(lambda item: item.frame.index < first, mattes)
+        else:
+            trimaps = self._clock.stage("trimap", self._trimaps(frames))
+            trimaps = dropwhile(lambda item: item.frame.index < first, trimaps)
+            mattes = self._matte(trimaps)
         if self._settings.foreground == "estimate":
             mattes = self._clock.stage("foreground", Foreground()(mattes))
         if self._settings.temporal == 0:
@@ -82,7 +97,32 @@ class Line:
     @property
     def fallbacks(self) -> tuple[str, ...]:
         """What had to be done otherwise than asked, one sentence each."""
-        return tuple(getattr(self._matting, "fallbacks", ()))
+        stages = (self._matting, self._propagate)
+        return tuple(note for stage in stages for note in getattr(stage, "fallbacks", ()))
+
+    @property
+    def suggestions(self) -> tuple[Suggestion, ...]:
+        """Frames worth painting a trimap for, where trimaps are carried from keyframes; complete after the run."""
+        return self._propagate.suggestions if self._propagate else ()
+
+    def _matte(self, frames: Iterator[TrimapFrame]) -> Iterator[MatteFrame]:
+        return self._clock.stage("matte", self._matting(frames))
+
+    def _open_propagation(self) -> Propagate | None:
+        """The stage that carries keyframes, where the trimaps given are some."""
+        settings, info = self._settings, self._info
+        if self._given_trimaps is not None or not settings.trimap:
+            return None
+        paths = keyframe_paths(settings.trimap, info)
+        if paths is None:
+            return None
+        if settings.keep or settings.drop:
+            raise UsageError("--keep and --drop do not go with keyframes: paint what they say into the keyframes")
+
+        def reopen(start: int, end: int) -> Source:
+            return open_source(info.path, decoder=settings.decoder, start=str(start), end=str(end), device=self._device)
+
+        return Propagate(Keyframes(paths, info), self._matte, window=settings.batch, reopen=reopen)
 
 
 def _open_trimaps(settings: MatteSettings, given: TrimapStage | None, stack: ExitStack) -> TrimapStage:
@@ -99,7 +139,7 @@ def _open_trimaps(settings: MatteSettings, given: TrimapStage | None, stack: Exi
         stage = given
     elif masks := opened(settings.mask):
         stage = Masks(masks, band=settings.band, clip_ends_early=ends_early)
-    elif trimaps := opened(settings.trimap):
+    elif settings.trimap and (trimaps := opened(Path(settings.trimap[0]))):
         stage = TrimapFiles(trimaps, clip_ends_early=ends_early)
     else:
         stage = ChromaKey(settings.key or "auto")

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from pipelines.keyframes import named_files
 from pipelines.line import Line
 from videomatte.config import MatteSettings, fingerprint
 from videomatte.device import resolve_device
@@ -86,11 +87,12 @@ def process_clip(
     frames_out = 0
     device = resolve_device(settings.device)
     resolved = {"clip": str(clip), "outputs": [*outputs], **(also or {}), **dataclasses.asdict(settings)}
+    depends_on = {**(also or {}), **dataclasses.asdict(settings), **named_files(settings.trimap)}
     with _naming(clip), ExitStack() as stack:
         source = stack.enter_context(
             open_source(clip, decoder=settings.decoder, start=settings.start, end=settings.end, device=device)
         )
-        line = stack.enter_context(Line(settings, device, clock, trimaps))
+        line = stack.enter_context(Line(settings, device, clock, source.info, trimaps))
         replace = stack.enter_context(behind(source.info, device)) if behind else None
         sheet = settings.sheet and stack.enter_context(SheetSink(settings.sheet, source.info, settings.overwrite))
         stack.enter_context(clock.span("encode"))  # this thread's own work, the waits below taken off
@@ -103,7 +105,7 @@ def process_clip(
                 overwrite=settings.overwrite,
                 verify=settings.verify,
                 # What a stage of the user's own does, nobody can compare: such a run always starts at its start.
-                job=None if trimaps else describe_job(clip, {**(also or {}), **dataclasses.asdict(settings)}),
+                job=None if trimaps else describe_job(clip, depends_on),
                 segment=segment_frames(settings.batch),
                 clock=clock,
             )
@@ -137,6 +139,7 @@ def process_clip(
         settings=resolved,
         settings_fingerprint=fingerprint(resolved),
         fallbacks=(*line.fallbacks, *sink.notes, *(sheet.notes if sheet else ())),
+        paint_next=line.suggestions,
     )
 
 

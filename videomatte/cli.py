@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, TypeVar
 
 import tyro
 
@@ -24,6 +24,11 @@ from videomatte.errors import VideomatteError
 from videomatte.training.settings import TrainSettings
 
 __all__ = ["main", "parse"]
+
+
+S = TypeVar("S")
+Repeatable = tyro.conf.UseAppendAction[tyro.conf.OmitArgPrefixes[S]]
+"""Settings whose flags stand for themselves; those that hold several values are given once for each."""
 
 
 class Command(Protocol):
@@ -52,7 +57,7 @@ class Matte(_Base):
     """Where the matte goes: .mov is ProRes 4444, .webm VP9 with alpha, .png one picture, frames/ a PNG sequence. Words
     in front say what it holds (both, foreground, alpha, composite) and its format by name: alpha:matte.mp4,
     foreground,prores4444-fast:fg.mov. Several outputs are written in one pass."""
-    settings: tyro.conf.OmitArgPrefixes[MatteSettings] = field(default_factory=MatteSettings)
+    settings: Repeatable[MatteSettings] = field(default_factory=MatteSettings)
     """Each can also stand in a preset file."""
     preset: str | None = None
     """Name of a shipped preset, or path of a YAML file with one setting a line. Flags win over it."""
@@ -84,7 +89,7 @@ class Greenscreen(_Base):
     output: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(aliases=["-o"])]
     """Where the composite goes, such as out.mp4. Words in front have it hold something else: -o out.mp4 -o
     both:matte.mov writes the matte in the same pass."""
-    settings: tyro.conf.OmitArgPrefixes[GreenscreenSettings] = field(default_factory=GreenscreenSettings)
+    settings: Repeatable[GreenscreenSettings] = field(default_factory=GreenscreenSettings)
     """Each can also stand in a preset file."""
     preset: str | None = None
     """Name of a shipped preset (draft, balanced, best), or path of a YAML file with one setting a line. Flags win over
@@ -280,7 +285,10 @@ def _with_preset(words: list[str]) -> list[str]:
     flags: list[str] = []
     for name, value in preset_values(words[0], preset, settings).items():
         flag = name.replace("_", "-")
-        flags.append(f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag}={value}")
+        if isinstance(value, bool):
+            flags.append(f"--{'' if value else 'no-'}{flag}")
+        else:
+            flags += [f"--{flag}={one}" for one in (value if isinstance(value, list) else [value])]
     return [words[0], *flags, *words[1:]]
 
 

@@ -35,9 +35,11 @@ class MatteSettings:
     band: float = 0.02
     """Width of the unknown band across a mask's edge, as a fraction of the picture's longer side. What is soft in a
     mask is unknown besides."""
-    trimap: Path | None = None
-    """Trimaps instead of a key: an image for a still, a folder or a movie with one per frame. White is subject, black
-    is background, grey is to be found out."""
+    trimap: tuple[str, ...] = ()
+    """Trimaps instead of a key. White is subject, black is background, grey is to be found out; without grey it is a
+    mask. FRAME=PATH is a keyframe, carried to the frames around it, and may be given again for others; an image alone
+    is that of frame 0; a folder or a movie has one per frame, and a folder with fewer is of keyframes, each numbered by
+    its name. From Python also one path, or a dictionary of paths by frame."""
     keep: Path | None = None
     """Holdout matte: what is white in it is subject, whatever the key or any other source says; an image for every
     frame, or a folder or a movie with one per frame, read as masks are. Where it is grey nothing is sure background."""
@@ -90,7 +92,7 @@ class MatteSettings:
 
     def trimap_sources(self) -> list[str]:
         """The flags, of those that say where trimaps come from, that were given."""
-        return [f"--{name}" for name in ("key", "mask", "trimap") if getattr(self, name) is not None]
+        return [f"--{name}" for name in ("key", "mask", "trimap") if getattr(self, name) not in (None, ())]
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
@@ -100,6 +102,10 @@ class MatteSettings:
             UsageError: a name is no setting; the message names the nearest one.
         """
         _refuse_unknown(settings, cls, "")
+        if (trimap := settings.get("trimap")) is not None:
+            if isinstance(trimap, Mapping):
+                trimap = [f"{frame}={path}" for frame, path in trimap.items()]
+            settings = {**settings, "trimap": (str(trimap),) if isinstance(trimap, str | Path) else tuple(trimap)}
         return cls(**settings)
 
 

@@ -12,6 +12,10 @@ from videomatte.types import RunReport
 __all__ = ["summary", "write_report"]
 
 
+SUGGESTIONS = 3
+"""Frames worth painting that the summary names; the report has them all."""
+
+
 def summary(report: RunReport, output: Path | str) -> str:
     """A few lines: what was written, how fast, and which stage the time went to."""
     lines = [f"{output}: {report.frames_out} frames in {report.seconds:.1f} s, {report.fps:.2f} fps"]
@@ -21,6 +25,7 @@ def summary(report: RunReport, output: Path | str) -> str:
         per_frame = 1000 * stage.seconds / report.frames_out if report.frames_out else 0.0
         lines.append(f"  {stage.name:<8} {stage.share:6.1%}  {per_frame:8.1f} ms a frame")
     lines += [f"  note: {fallback}" for fallback in report.fallbacks]
+    lines += [f"  worth painting: frame {one.frame}, {one.reason}" for one in report.paint_next[:SUGGESTIONS]]
     return "\n".join(lines)
 
 

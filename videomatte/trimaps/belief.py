@@ -53,6 +53,9 @@ MARGIN, WIDE_MARGIN = 4.0, 6.0
 AGING = 0.98
 """Trust that is left after a frame, however sure the flow."""
 
+DECISIVENESS = 4
+"""Power of the trust by which two beliefs are weighed: the nearer keyframe's is not to be blurred by the other's."""
+
 
 class Belief(NamedTuple):
     """What is believed of one frame, on a small picture of it; each ``[1, 1, h, w]`` float32 in [0, 1]."""
@@ -104,7 +107,8 @@ def carry(belief: Belief, before: Tensor, after: Tensor, statistics: ColourStati
 def fuse(one: Belief, other: Belief) -> Belief:
     """Two beliefs of the same frame, carried from either side, as one: each counts by its trust, which distance and
     doubtful flow have worn."""
-    share = one.trust / (one.trust + other.trust).clamp(min=1e-6)
+    mine, others = one.trust**DECISIVENESS, other.trust**DECISIVENESS
+    share = mine / (mine + others).clamp(min=1e-12)
     return Belief(
         torch.sigmoid(torch.lerp(_odds(other.subject), _odds(one.subject), share)),
         torch.lerp(other.softness, one.softness, share),

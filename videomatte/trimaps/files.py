@@ -17,7 +17,7 @@ from videomatte.errors import InputError, ShapeError
 from videomatte.trimaps.morphology import trimap_of
 from videomatte.types import BACKGROUND, FOREGROUND, Frame, Source, TrimapFrame, unit_range
 
-__all__ = ["TrimapFiles", "trimap_from_picture"]
+__all__ = ["TrimapFiles", "check_sure", "read_trimap", "trimap_from_picture"]
 
 _BACKGROUND_BELOW, _FOREGROUND_FROM = 85, 170
 _COLOURED_SPREAD, _COLOURED_SHARE = 64, 0.01
@@ -93,8 +93,8 @@ class TrimapFiles:
                     f"{frame.index} (counted from 0): give a folder or a movie with one trimap per frame"
                 )
             name = str(info.path) if info.frame_count == 1 else f"{info.path}: trimap {last.index}"
-            trimap = _read(last, frame, name)
-            _check_sure(trimap, name, needs_both=first, may_be_empty=info.frame_count != 1)
+            trimap = read_trimap(last, frame.width, frame.height, name)
+            check_sure(trimap, name, needs_both=first, may_be_empty=info.frame_count != 1)
             first = False
             yield TrimapFrame(frame, trimap.to(frame.rgb.device), "key")
         left_over = None if self._clip_ends_early else next(trimaps, None)
@@ -105,10 +105,15 @@ class TrimapFiles:
             )
 
 
-def _read(picture: Frame, frame: Frame, name: str) -> Tensor:
-    if (picture.width, picture.height) != (frame.width, frame.height):
+def read_trimap(picture: Frame, width: int, height: int, name: str) -> Tensor:
+    """The trimap in a picture, ``[1, height, width]`` uint8.
+
+    Raises:
+        InputError: the picture has another size, or is in colour.
+    """
+    if (picture.width, picture.height) != (width, height):
         raise InputError(
-            f"{name} is {picture.width}x{picture.height}, but its frame is {frame.width}x{frame.height}: "
+            f"{name} is {picture.width}x{picture.height}, but its frame is {width}x{height}: "
             f"make trimaps at the size of the clip"
         )
     try:
@@ -117,7 +122,8 @@ def _read(picture: Frame, frame: Frame, name: str) -> Tensor:
         raise InputError(f"{name} {error}") from error
 
 
-def _check_sure(trimap: Tensor, name: str, *, needs_both: bool, may_be_empty: bool) -> None:
+def check_sure(trimap: Tensor, name: str, *, needs_both: bool, may_be_empty: bool) -> None:
+    """Raise InputError unless a trimap has sure foreground and sure background, or may do without."""
     background, foreground = bool((trimap == BACKGROUND).any()), bool((trimap == FOREGROUND).any())
     empty = bool((trimap == BACKGROUND).all())
     if (background and foreground) or (empty and may_be_empty) or ((background or foreground) and not needs_both):
