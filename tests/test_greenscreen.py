@@ -53,6 +53,20 @@ def test_the_foreground_is_what_is_laid_over() -> None:
         torch.testing.assert_close(matte.composite, matte.alpha * own)
 
 
+def test_what_is_no_number_does_not_shine_through() -> None:
+    """Float files hold NaN and infinity; where alpha is 0 the background must be seen all the same."""
+    rgb = torch.rand(3, 24, 32)
+    rgb[:, :, 20:] = torch.tensor([float("nan"), float("inf"), -float("inf")]).view(3, 1, 1)
+    alpha = torch.ones(1, 24, 32)
+    alpha[..., 20:] = 0
+    trimap = TrimapFrame(Frame(0, 0, Fraction(1, 24), rgb), torch.zeros(1, 24, 32, dtype=torch.uint8), "key")
+    for options in ({}, {"linear": True, "light_wrap": 1.0}):
+        stage = ReplaceBackground(lambda _: torch.full((3, 1, 1), 0.25), 8, **options)
+        made = next(stage(iter([MatteFrame(trimap, alpha)]))).composite
+        assert (made[..., 20:] == 0.25).all()
+        assert torch.equal(made[..., :19], rgb[..., :19]) or "light_wrap" in options
+
+
 def test_the_background_begins_with_the_first_frame() -> None:
     asked = []
     black = torch.zeros(3, 1, 1)

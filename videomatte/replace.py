@@ -60,8 +60,9 @@ class ReplaceBackground:
             yield dataclasses.replace(matte, composite=self._composite(matte, self._background(now - first)))
 
     def _composite(self, matte: MatteFrame, background: Tensor) -> Tensor:
-        picture = unit_range(matte.frame.rgb)
-        foreground = picture if matte.foreground is None else matte.foreground
+        # NaN and infinity, as in broken float files, would outlast any alpha: 0 times either is NaN.
+        picture = torch.nan_to_num(unit_range(matte.frame.rgb))
+        foreground = picture if matte.foreground is None else torch.nan_to_num(matte.foreground)
         if self._shadow is not None:
             background = darken(background, self._shadow(picture, matte.alpha), self._transfer)
         if self._wrap:

@@ -49,6 +49,8 @@ COLOURS = {
 """The colours of CSS, level 1, by their names there."""
 
 _SRGB = Colour(primaries=1, transfer=13)
+_BRIGHTEST = 65504.0
+"""What infinity is taken for: the largest half float, so that scaling stays finite."""
 _ROUNDING = Fraction(1, 1000)
 """Seconds: Matroska and WebM write whole milliseconds, so that a frame may seem to begin that much after its time."""
 
@@ -186,7 +188,7 @@ class _Player:
     def _picture(self, frame: Frame | None) -> Tensor:
         if frame is None:
             return torch.zeros((3, 1, 1), device=self._device)
-        rgb, theirs = unit_range(frame.rgb), self._source.info
+        rgb, theirs = torch.nan_to_num(unit_range(frame.rgb), posinf=_BRIGHTEST, neginf=0.0), self._source.info
         if frame.alpha is not None and theirs.codec != "exr":  # OpenEXR's colour lies over black already
             rgb = rgb * unit_range(frame.alpha)
         aspect = theirs.sample_aspect / self._clip.sample_aspect
