@@ -87,8 +87,9 @@ def test_finds_a_linear_edge_between_two_colours(stage: MattingStage) -> None:
     rgb, trimap, alpha = edge()
     found = matte_one(stage, as_uint8(rgb), trimap)
     unknown = trimap == UNKNOWN
-    # The trimap itself (one half everywhere) is .25 off; the texture leaves each method a few hundredths.
-    assert (found - alpha)[unknown].abs().mean() < 0.04
+    # The trimap itself (one half everywhere) is .25 off; the texture leaves each method a few hundredths, and a solver
+    # that clips haze at both ends stretches a straight ramp by a hundredth.
+    assert (found - alpha)[unknown].abs().mean() < 0.05
 
 
 def test_input_is_left_as_it_was(stage: MattingStage) -> None:

@@ -3,9 +3,10 @@
     solver = LaplacianMatting()
     alpha = solver(rgb, trimap)
 
-The equations are those of closed-form matting (Levin, Lischinski, Weiss, 2008). They are solved by conjugate gradients
-with a multigrid preconditioner whose coarse levels hold fields of colour lines. A first answer is sought among such
-fields; a few steps on the pixels follow. Stopped early on purpose: what later steps would still change is spread along
+The equations are those of closed-form matting (Levin, Lischinski, Weiss, 2008) and, beside them and weakly, what each
+pixel's own colour says (:mod:`videomatte.models.laplacian_colours`). They are solved by conjugate gradients with a
+multigrid preconditioner whose coarse levels hold fields of colour lines. A first answer is sought among such fields; a
+few steps on the pixels follow. Stopped early on purpose: what later steps would still change is spread along
 directions that the picture hardly determines, where noise decides, and mattes get no better from it.
 """
 
@@ -33,16 +34,22 @@ _CONVERGED = 1e-6
 
 
 class LaplacianMatting(nn.Module):
-    """Closed-form matting as a module without weights.
+    """Closed-form matting, with an eye on colours, as a module without weights.
 
     Args:
         steps: steps of conjugate gradients on the pixels. Eight give the best mattes, in the least time; a hundred
             give the equations' own solution.
         epsilon: how much variance of colour within a window counts as none. More gives smoother alpha.
+        evidence: weight of what each pixel's own colour says beside the sure colours around. It decides where the
+            equations hardly do; 0 leaves closed-form matting as it was published.
+        clip: how near alpha has to be to 0 or 1 to count as such, the rest stretched to fill the gap: the haze that
+            the equations leave on plain areas.
     """
 
-    def __init__(self, steps: int = 8, epsilon: float = 1e-7) -> None:
+    def __init__(self, steps: int = 8, epsilon: float = 1e-7, evidence: float = 4e-6, clip: float = 0.02) -> None:
         super().__init__()
+        self.evidence = evidence
+        self.clip = clip
         self.steps = steps
         self.epsilon = epsilon
 
@@ -78,9 +85,10 @@ class LaplacianMatting(nn.Module):
             alpha = torch.where(unknown, alone, foreground.float())
             unknown = unknown & any_background & any_foreground
             if unknown.any():
-                system = assemble(rgb.float(), unknown, foreground, self.epsilon)
+                system = assemble(rgb.float(), unknown, foreground, self.epsilon, self.evidence)
                 x = self._solve(system, initial)
-                alpha = system.cells.write(x.clamp(0, 1), system.unknown, alpha)
+                x = ((x - self.clip) / (1 - 2 * self.clip)).clamp(0, 1)
+                alpha = system.cells.write(x, system.unknown, alpha)
             return alpha[..., :height, :width]
 
     def _solve(self, system: System, initial: Tensor | None) -> Tensor:

@@ -139,6 +139,7 @@ class Cells:
         shape: of ``unknown``.
         count: how many cells there are, T.
         lattice: the cells and their corners.
+        top, left: how far the grid starts above and left of the picture.
         per_frame: sums over the pixels of a frame.
 
     Convention:
@@ -150,9 +151,9 @@ class Cells:
     def __init__(self, unknown: Tensor) -> None:
         self.shape = unknown.shape
         height, width = unknown.shape[2:]
-        self._top, self._left = -height % CELL // 2, -width % CELL // 2
+        self.top, self.left = -height % CELL // 2, -width % CELL // 2
         # Kernels one pixel wider than the cell: a window reaches one pixel from its centre.
-        margin = [1 + self._left, 1 + -width % CELL - self._left, 1 + self._top, 1 + -height % CELL - self._top]
+        margin = [1 + self.left, 1 + -width % CELL - self.left, 1 + self.top, 1 + -height % CELL - self.top]
         active = F.max_pool2d(F.pad(unknown.float(), margin), CELL + 2, CELL)[:, 0] > 0
         self.lattice = lattice = Lattice(active)
         self.count = lattice.cells
@@ -176,8 +177,8 @@ class Cells:
         """
         height, width = self.shape[2:]
         steps = torch.arange(-REACH, CELL + REACH, device=self.lattice.row.device)
-        y = (self.lattice.row[start:stop] * CELL - self._top + steps[:, None])[:, None]
-        x = (self.lattice.column[start:stop] * CELL - self._left + steps[:, None])[None]
+        y = (self.lattice.row[start:stop] * CELL - self.top + steps[:, None])[:, None]
+        x = (self.lattice.column[start:stop] * CELL - self.left + steps[:, None])[None]
         inner = (y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)
         frame = self.lattice.frame[start:stop] * (height * width)
         return frame + y.clamp(0, height - 1) * width + x.clamp(0, width - 1), inner

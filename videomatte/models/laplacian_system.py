@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from videomatte.models.laplacian_cells import CELL, HALO, REACH, Cells, pick, sum_corners
+from videomatte.models.laplacian_colours import alpha_from_colours, sure_colours
 
 __all__ = ["System", "assemble"]
 
@@ -71,13 +72,14 @@ class System:
         return (fields * self.colours).sum(0)
 
 
-def assemble(rgb: Tensor, unknown: Tensor, foreground: Tensor, epsilon: float) -> System:
+def assemble(rgb: Tensor, unknown: Tensor, foreground: Tensor, epsilon: float, evidence: float = 0.0) -> System:
     """The equations of a batch of pictures.
 
     Args:
         rgb: ``[B, 3, H, W]`` float32; NaN and infinity count as black and white.
         unknown, foreground: ``[B, 1, H, W]`` bool, from the trimap.
         epsilon: how much variance of colour counts as none; more gives smoother alpha.
+        evidence: weight of what each pixel's own colour says (:mod:`videomatte.models.laplacian_colours`).
     """
     cells = Cells(unknown)
     count, device = cells.count, rgb.device
@@ -90,7 +92,10 @@ def assemble(rgb: Tensor, unknown: Tensor, foreground: Tensor, epsilon: float) -
     position = (torch.arange(HALO, device=device) - REACH + 0.5) / CELL
     side = torch.stack([1 - position, position])
     hats = torch.einsum("ay,bx->abyx", side, side).reshape(4, HALO, HALO, 1)
+    own_hats = hats[:, REACH : REACH + CELL, REACH : REACH + CELL].reshape(4, CELL * CELL).contiguous()
 
+    if evidence:
+        sure = sure_colours(_finite(rgb), unknown, foreground, cells).reshape(18, -1)
     stencil = rgb.new_empty(_STENCIL, _STENCIL, CELL, CELL, count + 1)
     stencil[..., count] = 0
     right = rgb.new_zeros(CELL, CELL, count + 1)
@@ -111,14 +116,20 @@ def assemble(rgb: Tensor, unknown: Tensor, foreground: Tensor, epsilon: float) -
         coefficients = _coefficients(q) * cells.own(is_unknown)
         stencil[..., part] = coefficients
         right[..., part] = -_apply(coefficients, (known_as == 2).float())
+        weight = torch.zeros_like(coefficients[0, 0])
+        if evidence:
+            around = torch.matmul(own_hats.T, pick(sure, cells.lattice.corners[:, part])).reshape(18, CELL, CELL, -1)
+            alpha, weight = alpha_from_colours(cells.own(colour), around[:9], around[9:])
+            weight *= evidence * cells.own(is_unknown)
+            stencil[REACH, REACH, ..., part] += weight
+            right[..., part] += weight * alpha
         colour = (colour - centre[:, None, None, frame]) * (scale[frame] * is_unknown)
         basis = torch.cat([colour, is_unknown[None]])
         colours[..., part] = cells.own(basis)
-        elements[part] = _elements(q, _near(is_unknown) & inner[1:-1, 1:-1], basis, hats)
+        elements[part] = _elements(q, _near(is_unknown) & inner[1:-1, 1:-1], weight, basis, hats)
 
     diagonal = stencil[REACH, REACH]
     inverse = torch.where(diagonal != 0, diagonal.clamp(min=1e-3).reciprocal(), 0)
-    own_hats = hats[:, REACH : REACH + CELL, REACH : REACH + CELL].reshape(4, CELL * CELL).contiguous()
     return System(cells, diagonal != 0, stencil, right, inverse, colours, own_hats, elements)
 
 
@@ -199,7 +210,7 @@ def _near(unknown: Tensor) -> Tensor:
     return torch.maximum(torch.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]) > 0
 
 
-def _elements(q: Tensor, counted: Tensor, basis: Tensor, hats: Tensor) -> Tensor:
+def _elements(q: Tensor, counted: Tensor, weight: Tensor, basis: Tensor, hats: Tensor) -> Tensor:
     """The energy of the windows centred in each cell, as a form of ``(a, b)`` at the cell's corners.
 
     A window at the cell's edge sees the cell's own bilinear field carried on past the edge, where the true one has a
@@ -208,6 +219,7 @@ def _elements(q: Tensor, counted: Tensor, basis: Tensor, hats: Tensor) -> Tensor
     Args:
         q: ``[9, 4, 10, 10, n]``.
         counted: ``[10, 10, n]`` bool, the windows that count.
+        weight: ``[8, 8, n]``, of the evidence.
         basis: ``[4, 12, 12, n]``, colours and 1; zero on known pixels.
         hats: ``[4, 12, 12, 1]``, the corners' weights, carried on past the cell's edges.
 
@@ -224,6 +236,7 @@ def _elements(q: Tensor, counted: Tensor, basis: Tensor, hats: Tensor) -> Tensor
         pixels = slice(1 + dy, 1 + dy + CELL), slice(1 + dx, 1 + dx + CELL)
         fitted.addcmul_(q[tap, :, inside, inside] * counted, fields[:, None, *pixels])
         seen[pixels] += counted
+    seen[REACH : REACH + CELL, REACH : REACH + CELL] += weight
     whole = fields[:, 1:-1, 1:-1] * seen[1:-1, 1:-1].sqrt()
     # xᵀ (1 - Q Qᵀ) x, summed over windows. Cells first by a transposition of two axes, which torch does fast.
     taken, whole = (terms.reshape(-1, n).T.contiguous().reshape(n, 16, -1) for terms in (fitted, whole))

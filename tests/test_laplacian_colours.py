@@ -1,0 +1,91 @@
+"""What colours say of alpha, against scipy's Gaussians, and what it is for: plain backgrounds."""
+
+import numpy as np
+import torch
+from scipy.stats import multivariate_normal
+from torch import Tensor
+
+from videomatte.models import laplacian_colours
+from videomatte.models.laplacian import LaplacianMatting
+from videomatte.models.laplacian_cells import Cells
+from videomatte.models.laplacian_colours import alpha_from_colours, sure_colours
+
+
+def side(mean: list[float], spread: float) -> Tensor:
+    """``[9, 1]``: a side of one colour with an even spread."""
+    colour = torch.tensor(mean)
+    products = torch.outer(colour, colour) + spread**2 * torch.eye(3)
+    return torch.cat([colour, products[torch.triu_indices(3, 3).unbind()]])[:, None]
+
+
+def test_posterior_is_that_of_the_gaussians() -> None:
+    front, back, pixel = [0.8, 0.3, 0.2], [0.1, 0.6, 0.3], [0.5, 0.42, 0.22]
+    alpha, weight = alpha_from_colours(torch.tensor(pixel)[:, None], side(front, 0.05), side(back, 0.03))
+
+    own = laplacian_colours
+    f, b, eye = np.array(front), np.array(back), np.eye(3)
+    front_spread = own._UNLIKE * 0.05**2 * eye + own._SHADE**2 * np.outer(f, f) + own._SPREAD**2 * eye
+    back_spread = 0.03**2 * eye + own._SHADE**2 * np.outer(b, b) + own._SPREAD**2 * eye
+    candidates = np.linspace(0, 1, own._CANDIDATES)
+    prior = np.full(own._CANDIDATES, (1 - 2 * own._ENDS) / (own._CANDIDATES - 2))
+    prior[[0, -1]] = own._ENDS
+    density = [
+        multivariate_normal.pdf(
+            pixel, a * f + (1 - a) * b, a * a * front_spread + (1 - a) ** 2 * back_spread + own._NOISE**2 * eye
+        )
+        for a in candidates
+    ]
+    posterior = prior * (np.array(density) + own._STRANGE)
+    posterior /= posterior.sum()
+    mean = (posterior * candidates).sum()
+    variance = (posterior * (candidates - mean) ** 2).sum()
+    before = (prior * (candidates - 0.5) ** 2).sum()
+    assert abs(float(alpha) - mean) < 1e-3
+    expected = (1 / (variance + own._LEAST_VARIANCE) - 1 / before) * (1 - 2 * mean) ** 2
+    assert abs(float(weight) - expected) < 1e-3 * expected + 1e-3
+
+
+def test_sides_that_look_alike_say_nothing() -> None:
+    same = side([0.4, 0.5, 0.3], 0.1)
+    _, weight = alpha_from_colours(torch.tensor([0.42, 0.5, 0.31])[:, None], same, same)
+    assert float(weight) < 1
+    distinct = alpha_from_colours(
+        torch.tensor([0.1, 0.6, 0.2])[:, None], side([0.8, 0.2, 0.2], 0.03), side([0.1, 0.6, 0.2], 0.01)
+    )
+    assert float(distinct[0]) < 0.02
+    assert float(distinct[1]) > 50
+
+
+def test_plain_sides_are_known_everywhere_as_they_are() -> None:
+    """Identity: what is constant stays so, however far it is carried, on sizes that no cell divides."""
+    colours = torch.tensor([[0.9, 0.2, 0.4], [0.1, 0.5, 0.3]])
+    foreground = torch.zeros(1, 1, 75, 61, dtype=torch.bool)
+    foreground[..., 30:40, 20:29] = True
+    unknown = torch.zeros_like(foreground)
+    unknown[..., 8:70, 5:55] = True
+    unknown &= ~foreground
+    rgb = torch.where(foreground, colours[0][:, None, None], colours[1][:, None, None])
+    found = sure_colours(rgb, unknown, foreground, Cells(unknown))[..., :-1]
+    for colour, side_found in zip(colours, found, strict=True):
+        products = torch.outer(colour, colour)[torch.triu_indices(3, 3).unbind()]
+        assert torch.allclose(side_found, torch.cat([colour, products])[:, None].expand_as(side_found), atol=1e-5)
+
+
+def test_a_hole_before_a_plain_wall_opens() -> None:
+    """No sure background reaches the hole: the equations of closed-form matting leave it closed."""
+    y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    distance = torch.hypot(y - 48.0, x - 48.0)
+    alpha = ((distance < 38) & (distance > 9)).float()
+    noise = torch.rand(3, 96, 96, generator=torch.Generator().manual_seed(0)) * 0.02
+    wall, body = torch.tensor([0.2, 0.7, 0.25])[:, None, None], torch.tensor([0.7, 0.5, 0.4])[:, None, None]
+    rgb = torch.where(alpha > 0, body + 5 * noise, wall + noise)
+    trimap = torch.full((96, 96), 0.5)
+    trimap[distance > 44] = 0
+    trimap[(distance > 22) & (distance < 30)] = 1
+    hole = distance < 7
+    solvers = LaplacianMatting(evidence=0, clip=0), LaplacianMatting(), LaplacianMatting(evidence=1e-3)
+    pure, seen, stressed = (solver(rgb[None], trimap[None, None])[0, 0][hole].mean() for solver in solvers)
+    assert pure > 0.5
+    # By default the equations are moved, not overruled; with more weight on colour they are.
+    assert seen < 0.75 * pure
+    assert stressed < 0.1
