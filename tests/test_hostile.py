@@ -2,6 +2,8 @@
 
 import os
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from clips import write_clip
 
+from videomatte.cli import main
 from videomatte.errors import InputError
 from videomatte.io import open_source, probe
 from videomatte.io.limits import MAX_PIXELS, MAX_SIDE
@@ -161,6 +164,17 @@ def test_names_that_are_no_text_are_read(tmp_path: Path) -> None:
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe clip.mp4")
     clip.rename(odd)
     assert probe(odd).frame_count == 2
+    words = [sys.executable, "-m", "videomatte", "info", odd]
+    done = subprocess.run(words, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+    assert done.returncode == 0, done.stderr
+    assert b"\\udcff\\udcfe clip.mp4" in done.stdout
+
+
+def test_a_name_cannot_speak_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(tmp_path / "clip\n\x1b[31mred\u202e.mp4")]) == 1
+    said = capsys.readouterr().err
+    assert said.endswith("clip\\n\\x1b[31mred\\u202e.mp4: no such file\n")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(("field", "at", "value"), [

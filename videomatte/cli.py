@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Protocol, TypeVar
 
@@ -229,6 +230,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(signal, "SIGTERM"):
         # A polite kill unwinds like an error, so that nothing half-written stays behind.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name that is no text must not fail for being printed
+            stream.reconfigure(errors="backslashreplace")
     # What a stage has to say without failing (a screen that leaves the picture) goes where errors go.
     logging.basicConfig(format="videomatte: %(message)s", level=logging.WARNING)
     try:
@@ -255,8 +259,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _line(error: BaseException, text: str) -> str:
-    """One line about an error, with what the stages that it passed through have added to it."""
-    return "; ".join([text, *getattr(error, "__notes__", ())])
+    """One line about an error, with what the stages that it passed through have added to it.
+
+    What a file's name holds beside letters (line breaks, commands to a terminal, bytes that are no text) is spelt out.
+    """
+    line = "; ".join([text, *getattr(error, "__notes__", ())])
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def parse(words: Sequence[str]) -> Command:
