@@ -58,9 +58,7 @@ def edge_band(alpha: Tensor) -> Tensor:
         Pixel on pixel with alpha; beyond the border the picture goes on as it ends.
     """
     reach = max(1, round(BAND * max(alpha.shape[1:])))
-    padded = F.pad(1 - alpha[None], [reach] * 4, mode="replicate")
-    side = 2 * reach + 1
-    near = F.avg_pool2d(F.avg_pool2d(padded, (1, side), 1), (side, 1), 1)[0]
+    near = _around(1 - alpha[None], reach)[0]
     # A straight edge leaves half a window empty. Means of nothing but zeros are zero, to the bit.
     return torch.maximum(2 * near, (1 - alpha) / TRANSLUCENT).clamp(0, 1)
 
@@ -104,25 +102,22 @@ def _near_inside(values: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
 
     What is near decides; what is up to four times as far away has a say where nothing is.
     """
-    _, height, width = values.shape
-    reach = NEAR * max(height, width)
-    step = max(1, round(reach / 8))  # slow changes: a few samples across are enough
-    sums = torch.cat([values * inside, values.square() * inside, inside])[None]
-    sums = F.avg_pool2d(sums, step, ceil_mode=True, count_include_pad=False)
-    near = max(1, round(reach / step))
-    sums = _window(sums, near) + 0.01 * _window(sums, 4 * near)
-    mean, square = sums[:, :2].split_with_sizes([1, 1], dim=1)
-    weight = sums[:, 2:].clamp(min=1e-6)
-    mean = mean / weight
-    deviation = (square / weight - mean.square()).clamp(min=0).sqrt()
-    both = F.interpolate(torch.cat([mean, deviation], 1), (height, width), mode="bilinear", align_corners=False)[0]
-    return both[:1], both[1:]
+    reach = NEAR * max(values.shape[1:])
+    planes = torch.cat([values * inside, values.square() * inside, inside])[None]
+    value, square, weight = (_around(planes, reach) + 0.01 * _around(planes, 4 * reach))[0][:, None]
+    mean = value / weight.clamp(min=1e-6)
+    return mean, (square / weight.clamp(min=1e-6) - mean.square()).clamp(min=0).sqrt()
 
 
-def _window(planes: Tensor, radius: int) -> Tensor:
+def _around(planes: Tensor, reach: float) -> Tensor:
+    """Means over squares of 2 · reach + 1 pixels; beyond the border the picture goes on as it ends."""
+    step = max(1, round(reach / 8))  # slow changes: some samples across are enough
+    small = F.avg_pool2d(planes, step, ceil_mode=True, count_include_pad=False)
+    radius = max(1, round(reach / step))
     side = 2 * radius + 1
-    padded = F.pad(planes, [radius] * 4)
-    return F.avg_pool2d(F.avg_pool2d(padded, (1, side), 1), (side, 1), 1)
+    padded = F.pad(small, [radius] * 4, mode="replicate")
+    means = F.avg_pool2d(F.avg_pool2d(padded, (1, side), 1), (side, 1), 1)
+    return F.interpolate(means, planes.shape[2:], mode="bilinear", align_corners=False)
 
 
 def _luma(rgb: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from videomatte.refine.despill import despill, edge_band, screen_hue
+from videomatte.refine.despill import despill, screen_hue
 from videomatte.refine.foreground import estimate_foreground
 from videomatte.refine.unmix import unmix
 from videomatte.types import MatteFrame, unit_range
@@ -35,16 +35,12 @@ class Foreground:
 
 def _foreground(matte: MatteFrame) -> Tensor:
     """``[3, H, W]`` float32."""
-    source, alpha = unit_range(matte.frame.rgb), matte.alpha
     # NaN and infinity, as in broken float files, would spread through every mean.
-    image = torch.nan_to_num(source, posinf=1.0, neginf=0.0)
+    image = torch.nan_to_num(unit_range(matte.frame.rgb), posinf=1.0, neginf=0.0)
     plate = matte.source.background
     if plate is None:
-        foreground = estimate_foreground(image[None], alpha[None])[0][0]
-        return torch.where(alpha == 1, source, foreground)
+        return estimate_foreground(image[None], matte.alpha[None])[0][0]
     plate = torch.nan_to_num(unit_range(plate), posinf=1.0, neginf=0.0)
-    foreground = unmix(image[None], alpha[None], plate[None])[0][0]
+    foreground = unmix(image[None], matte.alpha[None], plate[None])[0][0]
     hue = screen_hue(plate)
-    if hue is not None:
-        foreground = despill(foreground, alpha, hue)
-    return torch.where(edge_band(alpha) == 0, source, foreground)
+    return foreground if hue is None else despill(foreground, matte.alpha, hue)
