@@ -18,7 +18,7 @@ from videomatte.errors import UsageError
 from videomatte.io import open_source
 from videomatte.matting import open_matting
 from videomatte.refine import LEAD, Foreground, Temporal
-from videomatte.trimaps import ChromaKey, Holdout, Masks, Propagate, TrimapFiles
+from videomatte.trimaps import ChromaKey, CleanPlate, Holdout, Masks, Propagate, TrimapFiles
 from videomatte.types import ClipInfo, Frame, MatteFrame, Source, Suggestion, TrimapFrame, TrimapStage
 
 __all__ = ["Line"]
@@ -137,6 +137,8 @@ def _open_trimaps(settings: MatteSettings, given: TrimapStage | None, stack: Exi
         if named := settings.trimap_sources():
             raise UsageError(f"trimaps come from the stage that was given, but {' and '.join(named)} too")
         stage = given
+    elif plate := opened(settings.plate):
+        stage = CleanPlate(plate)
     elif masks := opened(settings.mask):
         stage = Masks(masks, band=settings.band, clip_ends_early=ends_early)
     elif settings.trimap and (trimaps := opened(Path(settings.trimap[0]))):

@@ -61,7 +61,9 @@ LAYERS = [
         "videomatte.sheet",
         "videomatte.trimaps.belief",
         "videomatte.trimaps.morphology",
+        "videomatte.trimaps.registration",
         "videomatte.trimaps.screen",
+        "videomatte.trimaps.silhouette",
         "videomatte.trimaps.statistics",
     },
     {  # stages, and what they are run with

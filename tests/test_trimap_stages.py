@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videomatte.trimaps import ChromaKey, Holdout, Masks, TrimapFiles
+from videomatte.trimaps import ChromaKey, CleanPlate, Holdout, Masks, TrimapFiles
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, ClipInfo, Colour, Frame, TrimapFrame, TrimapStage
 
 FRAMES, HEIGHT, WIDTH = 5, 60, 96
@@ -39,11 +39,21 @@ class Pictures:
         pass
 
 
+class Green(Pictures):
+    """A clean plate of the screen in the clip."""
+
+    def __iter__(self):
+        plate = torch.tensor([0.06, 0.75, 0.25]).view(3, 1, 1).expand(3, HEIGHT, WIDTH)
+        for index in range(FRAMES):
+            yield Frame(index, index, Fraction(1, 25), (plate * 255).round().to(torch.uint8))
+
+
 STAGES: dict[str, Callable[[], TrimapStage]] = {
     "chroma": ChromaKey,
     "chroma-green": lambda: ChromaKey("green"),
     "chroma-colour": lambda: ChromaKey("#10C040"),
     "files": lambda: TrimapFiles(Pictures()),
+    "plate": lambda: CleanPlate(Green()),
     "masks": lambda: Masks(Pictures()),
     "holdout": lambda: Holdout(ChromaKey("green"), keep=Pictures(), drop=Pictures()),
 }

@@ -28,7 +28,10 @@ class MatteSettings:
 
     key: str | None = None
     """Colour of the screen behind the subject: auto, green, blue or #RRGGBB. Taken as auto where nothing else tells
-    where the subject is (--mask, --trimap)."""
+    where the subject is (--plate, --mask, --trimap)."""
+    plate: Path | None = None
+    """Clean plate instead of a key, the same place without the subject: an image, for any camera that stands, shakes a
+    little or pans a little; or a movie, frame for frame, whose last picture stays where it is shorter than the clip."""
     mask: Path | None = None
     """Masks of the subject from another program instead of a key: an image for every frame, or a folder or a movie with
     one per frame; hard or soft, grey, flat colours on black, or an alpha channel."""
@@ -92,7 +95,7 @@ class MatteSettings:
 
     def trimap_sources(self) -> list[str]:
         """The flags, of those that say where trimaps come from, that were given."""
-        return [f"--{name}" for name in ("key", "mask", "trimap") if getattr(self, name) not in (None, ())]
+        return [f"--{name}" for name in ("key", "plate", "mask", "trimap") if getattr(self, name) not in (None, ())]
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:

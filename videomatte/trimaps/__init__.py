@@ -4,6 +4,7 @@ from videomatte.trimaps.chroma import ChromaKey
 from videomatte.trimaps.files import TrimapFiles
 from videomatte.trimaps.holdout import Holdout
 from videomatte.trimaps.masks import Masks
+from videomatte.trimaps.plate import CleanPlate
 from videomatte.trimaps.propagate import Propagate
 
-__all__ = ["ChromaKey", "Holdout", "Masks", "Propagate", "TrimapFiles"]
+__all__ = ["ChromaKey", "CleanPlate", "Holdout", "Masks", "Propagate", "TrimapFiles"]

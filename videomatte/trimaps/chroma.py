@@ -17,13 +17,11 @@ from dataclasses import fields, replace
 from itertools import chain
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.components import label_components
 from videomatte.errors import InputError, UsageError
-from videomatte.trimaps.morphology import dilate, erode, trimap_of
-from videomatte.trimaps.screen import Screen, chroma, find_hue, fit_screen, spread
+from videomatte.trimaps.screen import Screen, chroma, find_hue, fit_screen
+from videomatte.trimaps.silhouette import around, hangs_together, opaque, trimap_of_silhouette
 from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, from_unit_range, unit_range
 
 __all__ = ["ChromaKey", "trimap_from_screen"]
@@ -107,10 +105,10 @@ class ChromaKey:
 def trimap_from_screen(screen: Screen) -> Tensor:
     """Tell sure background and sure foreground from how much of the screen shows.
 
-    Subject is what departs from the screen by more than its noise and hangs together with something that departs by
-    much more (a hysteresis, as in Canny, "A computational approach to edge detection", PAMI 1986): hair as fine as the
-    noise allows stays in, specks and creases fall out. Where none of the screen shows it is foreground; so are places
-    that show a little, by spill, but are shut in by foreground. Both sure areas then draw back from the unknown one.
+    What departs from the screen by more than its noise is told from specks and creases by
+    :func:`videomatte.trimaps.silhouette.hangs_together`, and what of it is opaque by
+    :func:`videomatte.trimaps.silhouette.opaque`: something orange before green has a key signal of zero already where a
+    third of the screen shows. A colour off that line is something else, and is taken to be of no hue by itself.
 
     Args:
         screen: a frame held against its screen.
@@ -119,89 +117,27 @@ def trimap_from_screen(screen: Screen) -> Tensor:
         ``[1, H, W]`` uint8 in {0, 128, 255}.
 
     Convention:
-        Pixel on pixel with the frame. Distances are fractions of the picture's longer side.
+        Pixel on pixel with the frame.
     """
     size = max(screen.share.shape)
     hidden = (1 - screen.share) / (3 * screen.share_noise).clamp(min=0.025)
     departure = torch.maximum(hidden, screen.light.abs() / (4 * screen.light_noise).clamp(min=0.04))
     weak = (departure > 1) | screen.coat
-    strong = weak & ((screen.share < 0.6) | (departure > 4))
-    # Grown by one pixel, so that a strand broken by noise still hangs together.
-    labels, areas = label_components(dilate(weak, 1))
-    evidence = torch.bincount(labels[strong], minlength=len(areas))
-    subject = weak & (evidence > 3 + (size / 300) ** 2)[labels]
+    subject = hangs_together(weak, weak & ((screen.share < 0.6) | (departure > 4)), size)
     trimap = torch.full_like(subject, BACKGROUND, dtype=torch.uint8)
-    if subject.any():
-        box = _around(subject, margin=size // 100 + 3)  # all the rest is background
-        trimap[box] = _around_subject(_cut(screen, box), subject[box], size)
+    if not subject.any():
+        return trimap[None]
+    box = around(subject, size)  # all the rest is background
+    here = _cut(screen, box)
+    deep = subject[box] & (here.strict_share < 0.15) & (here.share < 0.5)
+    core = opaque(subject[box], deep, here.colour, chroma(here.plate), here.share < 0.15, size) | here.coat
+    trimap[box] = trimap_of_silhouette(subject[box], core, here.share, size)
     return trimap[None]
-
-
-def _around_subject(screen: Screen, subject: Tensor, size: int) -> Tensor:
-    """``[H, W]``: the trimap of a part of the frame, ``size`` being the longer side of the whole."""
-    core = _core(screen, subject, size)
-    core |= screen.coat
-    labels, areas = label_components(~core)
-    outside = torch.bincount(labels[~subject], minlength=len(areas))
-    shown = torch.bincount(labels.flatten(), screen.share.flatten(), minlength=len(areas)) / areas.clamp(min=1)
-    core |= ((outside == 0) & (shown < 0.5))[labels]
-
-    speck = (size / 160) ** 2
-    foreground = _without_specks(erode(core, max(2.0, size / 160)), speck)
-    background = _without_specks(erode(~subject, max(2.0, size / 200)), speck)
-    return trimap_of(foreground, background)
-
-
-def _core(screen: Screen, subject: Tensor, size: int) -> Tensor:
-    """``[H, W]`` bool: the pixels of the subject through which none of the screen shows, edges not yet drawn back.
-
-    The subject's own colour is taken from its depth and spread outwards. A pixel whose chroma lies between that and the
-    screen's is a mixture of the two, and how far along tells the screen's part in it: something orange before green has
-    a key signal of zero already where a third of the screen shows. A colour off that line is something else, and is
-    taken to be of no hue by itself.
-    """
-    core = subject & (screen.strict_share < 0.15) & (screen.share < 0.5)
-    coarse = _quarter(screen.colour)  # only slow changes are wanted
-    empty = chroma(screen.plate)
-    for _ in range(2):
-        deep = erode(_quarter(core[None].float()) > 0.99, max(1.0, size / 180)).float()
-        if not deep.any():
-            break
-        moments = spread(torch.cat([coarse, coarse.square()]), deep, size / 160)
-        moments = F.interpolate(moments[None], subject.shape, mode="bilinear", align_corners=False)[0]
-        own = moments[:2]
-        axis = own - empty
-        length = axis.square().sum(0).clamp(min=1e-6)
-        offset = screen.colour - empty
-        along = (offset * axis).sum(0) / length
-        across = (offset[1] * axis[0] - offset[0] * axis[1]).abs() / length
-        variety = ((moments[2:] - own.square()).sum(0).clamp(min=0) / length).sqrt()
-        mixture = across < 0.15 + variety
-        core = subject & torch.where(mixture, along > 0.93 - 0.5 * variety, screen.share < 0.15)
-    return core
-
-
-def _quarter(picture: Tensor) -> Tensor:
-    return F.avg_pool2d(picture, 4, ceil_mode=True, count_include_pad=False)
-
-
-def _around(mask: Tensor, margin: int) -> tuple[slice, slice]:
-    """The rows and columns that hold a mask's true pixels and so many around them."""
-    lines = [mask.any(dim=dim).nonzero() for dim in (1, 0)]
-    rows, columns = (slice(max(0, int(n[0]) - margin), int(n[-1]) + 1 + margin) for n in lines)
-    return rows, columns
 
 
 def _cut(screen: Screen, box: tuple[slice, slice]) -> Screen:
     maps = {field.name: getattr(screen, field.name)[..., *box] for field in fields(screen) if field.name != "hue"}
     return replace(screen, **maps)
-
-
-def _without_specks(mask: Tensor, area: float) -> Tensor:
-    labels, areas = label_components(mask)
-    keep = areas >= area
-    keep[0] = False
-    return keep[labels]
 
 
 def _picture(frame: Frame) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from videomatte.components import label_components
 from videomatte.trimaps.morphology import dilate, erode
 
-__all__ = ["Screen", "chroma", "find_hue", "fit_screen", "spread"]
+__all__ = ["Screen", "box_mean", "chroma", "find_hue", "fit_screen", "spread"]
 
 _WIDE, _NARROW = 1 / math.tan(math.radians(60)), 1 / math.tan(math.radians(30))
 """1 / tan(θ/2) for θ of 120° and of 60°."""
@@ -188,7 +188,7 @@ def _foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
     arm shows the same screen, if darker."""
     size = max(known.shape)
     # Where one cloth ends before another.
-    seams = _tint(_mean(rgb, 1), _mean(rgb, size // 20)) > _TINT / 2
+    seams = _tint(box_mean(rgb, 1), box_mean(rgb, size // 20)) > _TINT / 2
     labels, areas = label_components(erode(known & ~seams, size / 160))
     mainland = torch.zeros_like(areas, dtype=torch.bool)
     mainland[torch.cat([labels[0], labels[:, 0], labels[:, -1]])] = True
@@ -264,8 +264,16 @@ def _key_signal(c: Tensor, direction: Tensor, slope: float) -> Tensor:
     return x - slope * z.abs()
 
 
-def _mean(picture: Tensor, reach: int) -> Tensor:
-    """Means over squares of ``2 reach + 1`` pixels, columns first: no more work for large ones."""
+def box_mean(picture: Tensor, reach: int) -> Tensor:
+    """Means over squares of ``2 reach + 1`` pixels a side; beyond the border lie repeats of its pixels.
+
+    Args:
+        picture: ``[C, H, W]`` float32.
+        reach: pixels to each side, at least 0; more is hardly more work.
+
+    Convention:
+        Squares are centred on their pixel: nothing moves.
+    """
     padded = F.pad(picture[None], [reach] * 4, mode="replicate")
     return F.avg_pool2d(F.avg_pool2d(padded, (2 * reach + 1, 1), 1), (1, 2 * reach + 1), 1)[0]
 

@@ -1,0 +1,120 @@
+"""From what departs from a known background to a trimap: which of it hangs together, which of it is opaque.
+
+Shared by all that know what is behind the subject, be it a coloured screen or a clean plate.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videomatte.components import label_components
+from videomatte.trimaps.morphology import dilate, erode, trimap_of
+from videomatte.trimaps.screen import spread
+
+__all__ = ["around", "hangs_together", "opaque", "trimap_of_silhouette"]
+
+
+def hangs_together(weak: Tensor, strong: Tensor, size: int) -> Tensor:
+    """What departs a little and hangs together with enough that departs by much.
+
+    A hysteresis, as in Canny, "A computational approach to edge detection", PAMI 1986: hair as fine as the noise allows
+    stays in, specks and creases fall out.
+
+    Args:
+        weak: ``[H, W]`` bool, departs by more than noise.
+        strong: ``[H, W]`` bool, departs by much more.
+        size: longer side of the whole picture.
+
+    Returns:
+        ``[H, W]`` bool, a part of ``weak``.
+
+    Convention:
+        Pixel on pixel. Neighbours are at most two pixels apart, so that a strand broken by noise still hangs together.
+    """
+    labels, areas = label_components(dilate(weak, 1))
+    evidence = torch.bincount(labels[strong], minlength=len(areas))
+    return weak & (evidence > 3 + (size / 300) ** 2)[labels]
+
+
+def opaque(subject: Tensor, core: Tensor, colour: Tensor, empty: Tensor, hidden: Tensor, size: int) -> Tensor:
+    """The pixels of the subject through which nothing of the background shows, edges not yet drawn back.
+
+    The subject's own colour is taken from its depth and spread outwards. A pixel whose colour lies between that and the
+    background's is a mixture of the two, and how far along tells the background's part in it. Of a colour off that line
+    this says nothing, and ``hidden`` decides.
+
+    Args:
+        subject: ``[H, W]`` bool.
+        core: ``[H, W]`` bool, a first guess.
+        colour: ``[C, H, W]`` float32, the frame, in any space where mixtures lie on straight lines.
+        empty: ``[C, H, W]`` float32, the background.
+        hidden: ``[H, W]`` bool, whether a colour that is no mixture hides the background.
+        size: longer side of the whole picture.
+
+    Returns:
+        ``[H, W]`` bool, a part of ``subject``.
+
+    Convention:
+        Pixel on pixel. The depth begins a 180th of the longer side below the surface.
+    """
+    coarse = _quarter(colour)  # only slow changes are wanted
+    for _ in range(2):
+        deep = erode(_quarter(core[None].float()) > 0.99, max(1.0, size / 180)).float()
+        if not deep.any():
+            break
+        moments = spread(torch.cat([coarse, coarse.square()]), deep, size / 160)
+        moments = F.interpolate(moments[None], subject.shape, mode="bilinear", align_corners=False)[0]
+        own, square = moments.chunk(2)
+        axis, offset = own - empty, colour - empty
+        length = axis.square().sum(0).clamp(min=1e-6)
+        along = (offset * axis).sum(0) / length
+        across = ((offset - along * axis).square().sum(0) / length).sqrt()
+        variety = ((square - own.square()).sum(0).clamp(min=0) / length).sqrt()
+        core = subject & torch.where(across < 0.15 + variety, along > 0.93 - 0.5 * variety, hidden)
+    return core
+
+
+def trimap_of_silhouette(subject: Tensor, core: Tensor, share: Tensor, size: int) -> Tensor:
+    """The trimap of a subject and its opaque part; both sure areas draw back from what lies between.
+
+    Args:
+        subject: ``[H, W]`` bool.
+        core: ``[H, W]`` bool, its opaque part.
+        share: ``[H, W]`` float32, how much of the background shows, 0 to 1. Places where it is below a half on average,
+            as by spill, and which are shut in by the core, belong to it.
+        size: longer side of the whole picture.
+
+    Returns:
+        ``[H, W]`` uint8 in {0, 128, 255}.
+
+    Convention:
+        Distances are fractions of the picture's longer side, so that a smaller picture has the same trimap.
+    """
+    labels, areas = label_components(~core)
+    outside = torch.bincount(labels[~subject], minlength=len(areas))
+    shown = torch.bincount(labels.flatten(), share.flatten(), minlength=len(areas)) / areas.clamp(min=1)
+    core = core | ((outside == 0) & (shown < 0.5))[labels]
+
+    speck = (size / 160) ** 2
+    foreground = _without_specks(erode(core, max(2.0, size / 160)), speck)
+    background = _without_specks(erode(~subject, max(2.0, size / 90)), speck)
+    return trimap_of(foreground, background)
+
+
+def around(subject: Tensor, size: int) -> tuple[slice, slice]:
+    """The rows and columns that hold a subject and what its trimap may reach into."""
+    margin = size // 100 + 3
+    lines = [subject.any(dim=dim).nonzero() for dim in (1, 0)]
+    rows, columns = (slice(max(0, int(n[0]) - margin), int(n[-1]) + 1 + margin) for n in lines)
+    return rows, columns
+
+
+def _quarter(picture: Tensor) -> Tensor:
+    return F.avg_pool2d(picture, 4, ceil_mode=True, count_include_pad=False)
+
+
+def _without_specks(mask: Tensor, area: float) -> Tensor:
+    labels, areas = label_components(mask)
+    keep = areas >= area
+    keep[0] = False
+    return keep[labels]
