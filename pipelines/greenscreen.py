@@ -12,7 +12,8 @@ import torch
 from pipelines.process_clip import process_clip
 from videomatte.config import GreenscreenSettings
 from videomatte.errors import UsageError
-from videomatte.io import Output
+from videomatte.io import Output, open_source, probe
+from videomatte.io.audio import Soundtrack
 from videomatte.io.background import open_background
 from videomatte.replace import ReplaceBackground
 from videomatte.types import ClipInfo, RefineStage, RunReport
@@ -75,9 +76,25 @@ def greenscreen(
                 shadows=settings.shadows,
             )
 
-    is_opaque = background != "transparent"
-    also = {"background": background}
-    return process_clip(clip, outputs, settings, behind=behind if is_opaque else None, also=also, progress=progress)
+    return process_clip(
+        clip,
+        outputs,
+        settings,
+        behind=None if background == "transparent" else behind,
+        soundtrack=_soundtrack(background, settings) if settings.sound == "background" else None,
+        also={"background": background},
+        progress=progress,
+    )
+
+
+def _soundtrack(background: str, settings: GreenscreenSettings) -> Soundtrack:
+    """The background's sound, from its first frame that is shown on."""
+    path = Path(background)
+    if not path.exists() or not probe(path).audio:
+        raise UsageError(f"--sound background: {background} has no sound")
+    with open_source(path, start=settings.background_start) as source:
+        frame = next(iter(source))
+    return Soundtrack(path, frame.pts * frame.time_base, is_cut=frame.index > 0)
 
 
 def _check(background: str, outputs: Sequence[str], settings: GreenscreenSettings) -> None:

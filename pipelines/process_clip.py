@@ -22,6 +22,7 @@ from videomatte.device import resolve_device
 from videomatte.engine import Clock, Threads, peak_memory_bytes
 from videomatte.errors import InputError, UsageError
 from videomatte.io import Output, open_source, open_tee
+from videomatte.io.audio import Soundtrack
 from videomatte.io.job import describe_job
 from videomatte.io.segments import segment_frames
 from videomatte.io.sheet_sink import SheetSink
@@ -67,6 +68,7 @@ def process_clip(
     *,
     trimaps: TrimapStage | None = None,
     behind: Behind | None = None,
+    soundtrack: Soundtrack | None = None,
     also: Mapping[str, object] | None = None,
     progress: bool = False,
 ) -> RunReport:
@@ -74,6 +76,7 @@ def process_clip(
 
     Args:
         behind: puts a background behind the mattes. Outputs that do not say what they hold then hold the composite.
+        soundtrack: sound to carry into movies instead of the clip's own.
         also: what else the frames depend on, for the report and to know the job again.
         progress: show a bar with frames per second and time left on standard error.
     """
@@ -102,6 +105,7 @@ def process_clip(
                 source.info,
                 premultiplied=settings.premultiplied,
                 audio=settings.audio,
+                soundtrack=soundtrack,
                 overwrite=settings.overwrite,
                 verify=settings.verify,
                 # What a stage of the user's own does, nobody can compare: such a run always starts at its start.

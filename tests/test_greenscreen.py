@@ -226,3 +226,47 @@ def test_a_sheet_that_cannot_be_is_refused_before_any_work(
     with pytest.raises(VideomatteError, match=says):
         videomatte.matte(green_clip, tmp_path / "m.mov", sheet=tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["m.png"]
+
+
+def sound_of(path: Path) -> list[tuple[Fraction, bytes]]:
+    with av.open(str(path)) as container:
+        return [(p.pts * Fraction(p.time_base), bytes(p)) for p in container.demux(audio=0) if p.size]
+
+
+def test_the_backgrounds_sound_runs_along_with_its_pictures(green_clip: Path, tmp_path: Path) -> None:
+    """Its packets are copied; that which sounds with the background's frame 5 is heard with the first picture."""
+    clip_sound = sound_of(green_clip)
+    behind = tmp_path / "behind.mp4"
+    with av.open(str(behind), "w") as movie, av.open(str(green_clip)) as clip:
+        pictures = movie.add_stream("libx264", rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        sound = movie.add_stream_from_template(clip.streams.audio[0])
+        for n in range(20):
+            movie.mux(pictures.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * n, np.uint8), "rgb24")))
+        movie.mux(pictures.encode())
+        for packet in clip.demux(audio=0):
+            if packet.size:
+                packet.stream = sound
+                movie.mux(packet)
+    words = ["greenscreen", str(green_clip), "--background", str(behind), "--sound", "background", *FAST]
+    assert main([*words, "-o", str(tmp_path / "whole.mp4"), "--end", "4"]) == 0
+    made, wanted = sound_of(tmp_path / "whole.mp4"), sound_of(behind)
+    with av.open(str(green_clip)) as clip:
+        first = min(p.pts * p.time_base for p in clip.demux(video=0) if p.size)
+    assert [data for _, data in made] == [data for _, data in wanted][: len(made)]
+    assert abs(made[-1][0] - first - wanted[len(made) - 1][0]) < Fraction(1, 40000), "a sample of 48 kHz"
+    assert main([*words, "-o", str(tmp_path / "part.mp4"), "--end", "4", "--background-start", "5"]) == 0
+    made = sound_of(tmp_path / "part.mp4")
+    places = {data: time for time, data in wanted}
+    assert all(abs((time - first) - (places[data] - Fraction(5, 25))) < Fraction(1, 40000) for time, data in made)
+    assert 0 < len(made) < len(clip_sound)
+
+
+@pytest.mark.parametrize("background", ["red", "still.png"])
+def test_a_background_without_sound_is_told_of(background: str, green_clip: Path, tmp_path: Path) -> None:
+    skimage.io.imsave(tmp_path / "still.png", np.zeros((9, 9, 3), np.uint8), check_contrast=False)
+    what = background if background == "red" else str(tmp_path / background)
+    with pytest.raises(UsageError, match="has no sound"):
+        videomatte.replace_background(green_clip, what, tmp_path / "o.mp4", sound="background")
+    with pytest.raises(UsageError, match="--no-audio contradict"):
+        videomatte.replace_background(green_clip, what, tmp_path / "o.mp4", sound="background", audio=False)

@@ -123,6 +123,8 @@ class GreenscreenSettings(MatteSettings):
     """What the background begins with: a frame number (120) or a time (5.0, 5s, 0:01:02.5)."""
     background_end: Literal["loop", "hold", "once"] = "loop"
     """What follows a background's last frame: its first again, that last one for good, or black."""
+    sound: Literal["clip", "background"] = "clip"
+    """Whose sound a movie carries; a background's is heard once, however often it is looped."""
     linear: bool = False
     """Mix edges in linear light, as a lens does, not in the encoding that mattes are solved in."""
     light_wrap: float = 0.0
@@ -132,6 +134,8 @@ class GreenscreenSettings(MatteSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.sound == "background" and not self.audio:
+            raise UsageError("--sound background and --no-audio contradict each other: give one of them")
         if not 0 <= self.light_wrap <= 1:
             raise UsageError(f"--light-wrap {self.light_wrap}: from 0, none, to 1")
         if self.shadows and (others := [flag for flag in self.trimap_sources() if flag != "--key"]):

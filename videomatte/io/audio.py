@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -23,11 +24,23 @@ from videomatte.io.audio_tracks import CopiedTrack, EncodedTrack, Span, Track
 from videomatte.io.containers import Container
 from videomatte.io.probe import open_movie
 
-__all__ = ["Audio"]
+__all__ = ["Audio", "Soundtrack"]
 
 _SEEKS_EXACTLY = ("mov,mp4", "matroska")
 _SEEK_MARGIN = Fraction(1)
 """Seconds: how far a file may store its sound from the pictures of the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Soundtrack:
+    """Sound of another clip, to run along with the pictures in place of their own."""
+
+    path: Path
+    """The clip that has it."""
+    first: Fraction
+    """Seconds on that clip's clock that go with the first picture."""
+    is_cut: bool
+    """Whether what sounds before is left out: not where that is the clip's own beginning."""
 
 
 class Audio:

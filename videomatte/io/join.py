@@ -41,8 +41,9 @@ def join(
         time_base: seconds per unit of the pictures' pts.
         rate: frames per second for readers that ask, or ``None``.
         comment: what the file says of itself, or ``None``.
-        start: seconds on the clip's clock of the first picture, where it is not the clip's first, as for `Audio.begin`.
-        shift: seconds to add to the clip's time to get the movie's.
+        start: seconds on the sound's clock of the first picture, where sound before it is left out, as for
+            `Audio.begin`.
+        shift: seconds to add to the sound's time to get the movie's.
         last: seconds on the movie's clock of the last picture.
         end: when it goes.
         audio: sound to carry along, or ``None``.

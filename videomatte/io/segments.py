@@ -16,7 +16,7 @@ from torch import Tensor
 
 from videomatte.errors import OutputError
 from videomatte.io.atomic import FOLDER_MARK, flush_to_disk, write_durably, writing
-from videomatte.io.audio import Audio
+from videomatte.io.audio import Audio, Soundtrack
 from videomatte.io.formats import Content, ImageFormat, VideoFormat
 from videomatte.io.image_writer import encode_image
 from videomatte.io.join import join
@@ -87,15 +87,25 @@ class MovieSegments:
         content: what of it.
         info: the clip; its size, time and colour are the movie's.
         comment: what the file says of itself, or ``None``.
-        audio: whether to carry the clip's sound.
+        audio: whether to carry sound.
+        soundtrack: sound to carry instead of the clip's own.
     """
 
     def __init__(
-        self, path: Path, fmt: VideoFormat, content: Content, info: ClipInfo, comment: str | None, *, audio: bool
+        self,
+        path: Path,
+        fmt: VideoFormat,
+        content: Content,
+        info: ClipInfo,
+        comment: str | None,
+        *,
+        audio: bool,
+        soundtrack: Soundtrack | None = None,
     ) -> None:
         self.notes: list[str] = []
         self._path, self._format, self._content, self._info, self._comment = path, fmt, content, info, comment
-        self._audio = audio and bool(info.audio)
+        self._audio = audio and (soundtrack is not None or bool(info.audio))
+        self._soundtrack = soundtrack
         self._writer: VideoWriter | None = None
         self._name = ""
 
@@ -142,8 +152,15 @@ class MovieSegments:
 
     def assemble(self, folder: Path, segments: Sequence[Segment], time_base: Fraction, shift: int) -> None:
         """Join the segments, and carry the sound along."""
-        audio = Audio(self._info.path) if self._audio else None
-        first, last = segments[0], segments[-1]
+        first, last, other = segments[0], segments[-1], self._soundtrack
+        if other is None:
+            start, sound_shift = first.first_pts * time_base if first.first else None, shift * time_base
+        else:
+            start, sound_shift = (
+                other.first if other.is_cut else None,
+                (first.first_pts + shift) * time_base - other.first,
+            )
+        audio = Audio(other.path if other else self._info.path) if self._audio else None
         try:
             with writing(self._path):
                 join(
@@ -153,8 +170,8 @@ class MovieSegments:
                     time_base=time_base,
                     rate=self._info.average_rate,
                     comment=self._comment,
-                    start=first.first_pts * time_base if first.first else None,
-                    shift=shift * time_base,
+                    start=start,
+                    shift=sound_shift,
                     last=(last.last_pts + shift) * time_base,
                     end=(last.last_pts + shift + last.last_duration) * time_base,
                     audio=audio,

@@ -11,6 +11,7 @@ from pathlib import Path
 from videomatte.engine.clock import Clock
 from videomatte.errors import InputError, UsageError
 from videomatte.io.atomic import check_target
+from videomatte.io.audio import Soundtrack
 from videomatte.io.choice import choose_format, names_folder
 from videomatte.io.file_sink import FileSink
 from videomatte.io.formats import Content, Holding, ImageFormat, VideoFormat
@@ -35,6 +36,7 @@ def open_sink(
     content: Holding = "both",
     premultiplied: bool = False,
     audio: bool = True,
+    soundtrack: Soundtrack | None = None,
     verify: bool = True,
     job: Mapping[str, object] | None = None,
     segment: int = SEGMENT_FRAMES,
@@ -55,6 +57,7 @@ def open_sink(
             mattes must have one, as of `videomatte.replace.ReplaceBackground`).
         premultiplied: write colour times alpha, in the clip's own encoding, and say so in the file.
         audio: carry the clip's sound into a movie, as `videomatte.io.audio` says; images take none.
+        soundtrack: sound to carry instead of the clip's own.
         verify: read every segment back and compare it, as `videomatte.io.verify` says.
         job: everything that the frames depend on, JSON values by name. With it, what a killed or failed run of the very
             same job has finished is gone on from; without it, nothing is left after an error.
@@ -87,10 +90,10 @@ def open_sink(
     notes = _notes(path, chosen, info, recipe)
     segments: Segments
     if isinstance(chosen, VideoFormat):
-        segments = MovieSegments(path, chosen, recipe.content, info, recipe.comment, audio=audio)
+        segments = MovieSegments(path, chosen, recipe.content, info, recipe.comment, audio=audio, soundtrack=soundtrack)
     else:
         segments = ImageSegments(path, chosen, recipe.content, info, folder=is_folder)
-        if audio and info.audio:
+        if audio and (info.audio or soundtrack):
             notes.append(f"{path}: images hold no sound: the clip's is left out")
     return FileSink(
         path,

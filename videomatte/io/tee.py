@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from videomatte.engine.clock import Clock
+from videomatte.io.audio import Soundtrack
 from videomatte.io.file_sink import FileSink
 from videomatte.io.output import Output, check_apart
 from videomatte.io.segments import SEGMENT_FRAMES
@@ -24,6 +25,7 @@ def open_tee(
     overwrite: bool = False,
     premultiplied: bool = False,
     audio: bool = True,
+    soundtrack: Soundtrack | None = None,
     verify: bool = True,
     job: Mapping[str, object] | None = None,
     segment: int = SEGMENT_FRAMES,
@@ -37,6 +39,7 @@ def open_tee(
         overwrite: whether existing outputs may be replaced.
         premultiplied: write colour times alpha, in those outputs that hold both.
         audio: carry the clip's sound into the movies.
+        soundtrack: sound to carry instead of the clip's own.
         verify, job, segment, clock: as for `open_sink`.
 
     Raises:
@@ -55,6 +58,7 @@ def open_tee(
                 content=output.content,
                 premultiplied=premultiplied and (output.content == "both" or not holds_both),
                 audio=audio,
+                soundtrack=soundtrack,
                 verify=verify,
                 job=job,
                 segment=segment,
