@@ -153,8 +153,10 @@ def run_case(kind: str, data: bytes, folder: Path, *, whole_line: bool) -> str:
             return f"FAULT: {fault}"
     finally:
         path.unlink()
-    left = [p.name for p in folder.iterdir()]
-    return f"FAULT: left behind {left}" if left else outcome
+    left = [*folder.iterdir()]
+    for stray in left:  # for the next case
+        shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
+    return f"FAULT: left behind {[p.name for p in left]}" if left else outcome
 
 
 def _matte(path: Path, folder: Path) -> str:

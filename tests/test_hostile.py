@@ -12,13 +12,15 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from clips import write_clip
 
 from videomatte.cli import main
 from videomatte.errors import InputError
-from videomatte.io import open_source, probe
+from videomatte.io import open_sink, open_source, probe
 from videomatte.io.limits import MAX_PIXELS, MAX_SIDE
 from videomatte.io.watchdog import Watchdog
+from videomatte.types import MatteFrame, TrimapFrame
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
@@ -194,6 +196,29 @@ def test_absurd_numbers_in_an_index_end_in_one_line_or_frames(
             assert len(list(source)) <= 12
     except InputError as error:
         assert "bad.mp4" in str(error)  # noqa: PT017
+
+
+def test_damaged_sound_that_is_copied_does_not_cost_the_pictures(tmp_path: Path) -> None:
+    """AAC of a transport stream is stored otherwise in MOV: a packet without its header cannot be brought over."""
+    clip = write_clip(tmp_path / "clip.ts", 40, seconds_of_sound=2)
+    with av.open(clip) as container:
+        whole = [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+    data = bytearray(clip.read_bytes())
+    for packet in whole[20:23]:
+        at = data.index(packet[:40])
+        data[at + 2 : at + 7] = b"\xff" * 5  # the sync word stays, what follows is no header
+    clip.write_bytes(data)
+    with open_source(clip) as source, open_sink(tmp_path / "matte.mov", source.info) as sink:
+        frames = list(source)
+        for frame in frames:
+            opaque = torch.ones(1, frame.height, frame.width)
+            sure = torch.full_like(opaque, 255, dtype=torch.uint8)
+            sink.write(MatteFrame(TrimapFrame(frame, sure, "key"), opaque))
+    assert len(frames) == 40
+    assert any("damaged" in note for note in sink.notes), sink.notes
+    with av.open(tmp_path / "matte.mov") as movie:
+        assert movie.streams.video[0].frames == 40
+        assert 60 <= movie.streams.audio[0].frames < len(whole) == 94  # the demuxer takes what follows for one packet
 
 
 def test_a_decoder_that_never_returns_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ class Track(Protocol):
     """Takes a clip's packets of one track, in order, and writes what is wanted of them."""
 
     damaged: int
-    """Packets that could not be decoded."""
+    """Packets that could not be read, and are left out."""
 
     def take(self, packet: av.Packet[av.AudioStream]) -> None:
         """Take the next packet."""
@@ -106,7 +106,11 @@ class CopiedTrack:
         packet.pts = None if packet.pts is None else packet.pts + shift
         packet.dts = packet.pts  # sound is stored in the order it is heard
         packet.stream = self._stream
-        self._movie.mux(packet)
+        try:
+            self._movie.mux(packet)
+        except (av.error.InvalidDataError, av.error.ArgumentError):
+            # Damaged: its bits are not the codec's, or its time goes back. It must not cost the pictures.
+            self.damaged += 1
 
 
 class EncodedTrack:
