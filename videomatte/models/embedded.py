@@ -35,7 +35,7 @@ WEIGHTS = "embedded.safetensors"
 
 TILE = 192
 """Side of what the network sees at once, in pixels: that of the crops it was trained on."""
-OVERLAP = 32
+OVERLAP = 16
 """How far neighbouring tiles overlap, in pixels; one fades into the next over this length."""
 TILES_AT_ONCE = 8
 """Tiles the network works on together: bounds memory on pictures that are unknown all over."""

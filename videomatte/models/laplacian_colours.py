@@ -44,7 +44,8 @@ _CANDIDATES = 9
 _LEAST_VARIANCE = 0.01
 """Of an alpha found here, however well it explains the colour: the Gaussians are none too good."""
 _PAIRS = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
-_EYE = [1.0, 0.0, 0.0, 1.0, 0.0, 1.0]
+_VARIANCES = [0, 3, 5]
+"""Which of the six pairs are a colour with itself."""
 
 
 def sure_colours(rgb: Tensor, unknown: Tensor, foreground: Tensor, cells: Cells) -> Tensor:
@@ -62,23 +63,24 @@ def sure_colours(rgb: Tensor, unknown: Tensor, foreground: Tensor, cells: Cells)
     Convention:
         Means are over blocks that are the cells, then 3 × 3 and 2 × 2 of these, around the node.
     """
+    # Every second row and column tell as much as all.
+    margin = [cells.left, -rgb.shape[3] % CELL - cells.left, cells.top, -rgb.shape[2] % CELL - cells.top]
+    rgb = F.pad(rgb, margin)[..., ::2, ::2]
     products = torch.stack([rgb[:, i] * rgb[:, j] for i, j in _PAIRS], dim=1)
     planes = torch.cat([rgb, products, torch.ones_like(rgb[:, :1])], dim=1)
-    background = ~(unknown | foreground)
+    background, foreground = (F.pad(side, margin)[..., ::2, ::2] for side in (~(unknown | foreground), foreground))
     return torch.stack([_spread(planes * foreground, _WIDER, cells), _spread(planes * background, 0.0, cells)])
 
 
 def _spread(planes: Tensor, wider: float, cells: Cells) -> Tensor:
-    """``[9, N + 1]`` means at the nodes, from nine planes and their weight, ``[B, 10, H, W]``, by push-pull.
+    """``[9, N + 1]`` means at the nodes, from nine planes and their weight, ``[B, 10, 4 h, 4 w]``, by push-pull.
 
     Args:
-        planes: zero where not known.
+        planes: zero where not known; 4 × 4 in each of the grid's cells.
         wider: share that every level leaves to the coarser ones, even where it knows.
         cells: whose nodes.
     """
-    height, width = planes.shape[2:]
-    margin = [cells.left, -width % CELL - cells.left, cells.top, -height % CELL - cells.top]
-    levels = [F.avg_pool2d(F.avg_pool2d(F.pad(planes, margin), CELL), 3, 1, 1)]
+    levels = [F.avg_pool2d(F.avg_pool2d(planes, CELL // 2), 3, 1, 1)]
     while max(levels[-1].shape[2:]) > 1:
         levels.append(F.avg_pool2d(levels[-1], [min(2, n) for n in levels[-1].shape[2:]], ceil_mode=True))
     mean = levels[-1][:, :9] / levels[-1][:, 9:].clamp(min=1e-9)
@@ -106,48 +108,61 @@ def alpha_from_colours(rgb: Tensor, foreground: Tensor, background: Tensor) -> t
         Less again the farther alpha is from 0 and 1: what is in between the equations know better, since it takes
         the true foreground's colour to tell, while pure colours can be told from a rough idea of both sides.
     """
-    eye = torch.tensor(_EYE, device=rgb.device).reshape([6] + [1] * (rgb.ndim - 1))
+    shape = rgb.shape[1:]
+    rgb, foreground, background = (planes.reshape(len(planes), -1) for planes in (rgb, foreground, background))
     front, back = foreground[:3], background[:3]
-    front_spread = _UNLIKE * _covariance(foreground, eye) + _SHADE**2 * _products(front) + _SPREAD**2 * eye
-    back_spread = _covariance(background, eye) + _SHADE**2 * _products(back) + _SPREAD**2 * eye
-    alphas = torch.linspace(0, 1, _CANDIDATES).tolist()
-    share = [_ENDS] + [(1 - 2 * _ENDS) / (_CANDIDATES - 2)] * (_CANDIDATES - 2) + [_ENDS]
-    prior_variance = sum(p * (a - 0.5) ** 2 for a, p in zip(alphas, share, strict=True))
-    logs = []
-    for a, p in zip(alphas, share, strict=True):
-        spread = a * a * front_spread + (1 - a) ** 2 * back_spread + _NOISE**2 * eye
-        logs.append(_log_density(rgb - torch.lerp(back, front, a), spread) + math.log(p))
+    front_spread = _UNLIKE * _covariance(foreground) + _SHADE**2 * _products(front)
+    back_spread = _covariance(background) + _SHADE**2 * _products(back)
+    for spread in (front_spread, back_spread):
+        spread[_VARIANCES] += _SPREAD**2
+
+    share = torch.full((_CANDIDATES, 1), (1 - 2 * _ENDS) / (_CANDIDATES - 2), device=rgb.device)
+    share[0] = share[-1] = _ENDS
+    a = torch.linspace(0, 1, _CANDIDATES, device=rgb.device)[:, None]
+    sides = torch.cat([a, 1 - a], dim=1)
+    mean = (sides @ torch.stack([front, back]).flatten(1)).reshape(_CANDIDATES, 3, -1)
+    spread = (sides.square() @ torch.stack([front_spread, back_spread]).flatten(1)).reshape(_CANDIDATES, 6, -1)
+    spread[:, _VARIANCES] += _NOISE**2
     # A strange colour says nothing: its share of the likelihood falls to the candidates as they were before.
-    strange = _STRANGE * (2 * math.pi) ** 1.5
-    likelihoods = torch.stack([log.exp() + strange * p for log, p in zip(logs, share, strict=True)])
-    posterior = likelihoods / likelihoods.sum(0)
-    candidates = torch.tensor(alphas, device=rgb.device).reshape([-1] + [1] * (rgb.ndim - 1))
-    alpha = (posterior * candidates).sum(0)
-    variance = (posterior * (candidates - alpha).square()).sum(0)
+    density = _log_density(rgb - mean, spread).exp_().add_(_STRANGE * (2 * math.pi) ** 1.5)
+    posterior = density * (share / (share.T @ density))
+    alpha, square = (powers.T @ posterior for powers in (a, a.square()))
+    variance = (square - alpha.square()).clamp(min=0)
+    prior_variance = (share * (a - 0.5).square()).sum()
     weight = (1 / (variance + _LEAST_VARIANCE) - 1 / prior_variance).clamp(min=0)
-    return alpha, weight * (1 - 2 * alpha).square()
+    return alpha.reshape(shape), (weight * (1 - 2 * alpha).square()).reshape(shape)
 
 
 def _products(colour: Tensor) -> Tensor:
     return torch.stack([colour[i] * colour[j] for i, j in _PAIRS])
 
 
-def _covariance(side: Tensor, eye: Tensor) -> Tensor:
+def _covariance(side: Tensor) -> Tensor:
     """``[6, ...]`` from means and means of products."""
     covariance = side[3:] - _products(side[:3])
     # Rounding may leave a plain colour's variance below zero.
-    return torch.where(eye > 0, covariance.clamp(min=0), covariance)
+    covariance[_VARIANCES] = covariance[_VARIANCES].clamp(min=0)
+    return covariance
 
 
 def _log_density(difference: Tensor, spread: Tensor) -> Tensor:
-    """Logarithm of a centred Gaussian's density, but for the constant, by the decomposition ``L D Lᵀ``."""
-    rr, rg, rb, gg, gb, bb = spread
-    red, green, blue = difference
+    """Logarithm of a centred Gaussian's density, but for the constant, by the decomposition ``L D Lᵀ``.
+
+    Args:
+        difference: ``[K, 3, n]``.
+        spread: ``[K, 6, n]``, the covariances.
+
+    Returns:
+        ``[K, n]``.
+    """
+    rr, rg, rb, gg, gb, bb = spread.unbind(1)
+    red, green, blue = difference.unbind(1)
     l10, l20 = rg / rr, rb / rr
-    d1 = (gg - l10 * rg).clamp(min=_NOISE**2)
+    d1 = (gg - l10 * rg).clamp_(min=_NOISE**2)
     e21 = gb - l10 * rb
     l21 = e21 / d1
-    d2 = (bb - l20 * rb - l21 * e21).clamp(min=_NOISE**2)
+    d2 = (bb - l20 * rb).sub_(l21 * e21).clamp_(min=_NOISE**2)
     green = green - l10 * red
-    blue = blue - l20 * red - l21 * green
-    return -0.5 * (red * red / rr + green * green / d1 + blue * blue / d2 + (rr * d1 * d2).log())
+    blue = (blue - l20 * red).sub_(l21 * green)
+    distance = (red * red / rr).addcdiv_(green * green, d1).addcdiv_(blue * blue, d2)
+    return distance.add_((rr * d1 * d2).log_()).mul_(-0.5)
