@@ -6,7 +6,7 @@ Two kinds of light are meant, and they serve two ends.
   light at the sensor: `to_light` undoes the transfer that the file's tag names (ITU-T H.273, table 3), `from_light`
   applies it.
 * To **bring a picture** from one encoding into another, it must look the same on the screen: `convert` goes by the
-  light a screen gives. All encodings of standard dynamic range (BT.709, BT.601, BT.2020, sRGB) are shown on the same
+  light a screen gives. All encodings of standard dynamic range (BT.709, BT.601, sRGB) are shown on the same
   screens with the same code values, so between them code values stay as they are. Report ITU-R BT.2408 puts their
   white at 203 cd/m², which is 58 % in PQ and 75 % in HLG.
 """
