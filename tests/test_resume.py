@@ -11,12 +11,14 @@ from pathlib import Path
 
 import interrupted
 import pytest
+import torch
 
 import videomatte
 from videomatte.cli import main
+from videomatte.errors import InputError, OutputError
 from videomatte.io import segments, tee
 from videomatte.scenes import SceneSettings, write_clip
-from videomatte.types import MatteFrame
+from videomatte.types import MatteFrame, TrimapFrame
 
 FRAMES, LENGTH = 8, 3
 SETTINGS: dict[str, object] = {"key": "green", "model": "laplacian"}
@@ -215,3 +217,41 @@ def test_several_outputs_go_on_from_the_first_frame_that_one_lacks(
     assert report.frames_out == FRAMES
     for name in names:
         assert interrupted.content(file_of(tmp_path, name)) == interrupted.content(file_of(undisturbed, name))
+
+
+def test_one_run_at_a_time_on_one_output(clip: Path, tmp_path: Path, stop_at: Callable) -> None:
+    path = tmp_path / "m.mov"
+    with videomatte.open_source(clip) as source, videomatte.open_sink(path, source.info) as sink:
+        with pytest.raises(OutputError, match=rf"m.mov: another run is writing it \(process {os.getpid()} on .*\)"):
+            videomatte.matte(clip, path, overwrite=True, **SETTINGS)
+        trimap = torch.zeros((1, 64, 96), dtype=torch.uint8)
+        for frame in source:  # the first goes on undisturbed
+            sink.write(MatteFrame(TrimapFrame(frame, trimap, "key"), trimap.float()))
+    assert [p.name for p in tmp_path.iterdir()] == ["m.mov"]
+
+
+def test_a_full_disk_keeps_what_is_finished(clip: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the disk: segments fit, and the whole does not."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = (undisturbed / "m.mov").stat().st_size * 2 // 3
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        with pytest.raises(OutputError, match=r"m\.mov: cannot be written: file too large") as caught:
+            videomatte.matte(clip, tmp_path / "m.mov", **SETTINGS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.__notes__ == ["the same command goes on to its end"]
+    report = videomatte.matte(clip, tmp_path / "m.mov", **SETTINGS)
+    assert (report.frames_in, report.frames_out) == (0, 0), "all frames were there: nothing is decoded again"
+    assert interrupted.content(tmp_path / "m.mov") == interrupted.content(undisturbed / "m.mov")
+
+
+def test_a_clip_that_is_gone_is_one_line_and_loses_nothing(left: Path, clip: Path, tmp_path: Path) -> None:
+    away = clip.rename(clip.with_name("away.mp4"))
+    try:
+        with pytest.raises(InputError, match=r"clip\.mp4"):
+            videomatte.matte(clip, tmp_path / "m.mov", **SETTINGS)
+    finally:
+        away.rename(clip)
+    assert videomatte.matte(clip, tmp_path / "m.mov", **SETTINGS).frames_out == 2

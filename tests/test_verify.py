@@ -1,0 +1,146 @@
+"""What is read back is compared with what was meant, and one wrong pixel is found."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from readback import hair, picture
+from test_sinks import clip, mattes
+
+from videomatte.errors import OutputError
+from videomatte.io.formats import FORMATS, Content, ImageFormat, VideoFormat
+from videomatte.io.image_writer import ImageWriter
+from videomatte.io.segments import MovieSegments
+from videomatte.io.sink import open_sink
+from videomatte.io.verify import Expected, ReadBack, read_images, read_movie
+from videomatte.io.video_writer import VideoWriter
+from videomatte.types import Colour
+
+HEIGHT, WIDTH, COUNT = 34, 50, 4
+TICK = Fraction(1, 90000)
+ROWS = [(fmt, content) for fmt in FORMATS for content in fmt.planes]
+rows = pytest.mark.parametrize(("fmt", "content"), ROWS, ids=lambda value: getattr(value, "name", value))
+
+
+def alphas() -> list[torch.Tensor]:
+    return [hair(HEIGHT, WIDTH, n) for n in range(COUNT)]
+
+
+def written(
+    folder: Path, fmt: VideoFormat | ImageFormat, content: Content, numbers: Sequence[int] = range(COUNT)
+) -> Path:
+    common = {"content": content, "colour": Colour(1, False, 1, 1)}
+    path = folder / f"m{fmt.suffix}" if isinstance(fmt, VideoFormat) else folder / "frames"
+    if isinstance(fmt, VideoFormat):
+        writer = VideoWriter(path, fmt, width=WIDTH, height=HEIGHT, time_base=TICK, rate=None, **common)
+    else:
+        writer = ImageWriter(path, fmt, folder=True, **common)
+    with writer:
+        for place, number in enumerate(numbers):
+            rgb = None if content == "alpha" else picture(HEIGHT, WIDTH, number)
+            alpha = None if content == "foreground" else hair(HEIGHT, WIDTH, number)
+            writer.write(rgb, alpha, 3003 * place if isinstance(fmt, VideoFormat) else place)
+    return path
+
+
+def read(path: Path, fmt: VideoFormat | ImageFormat, content: Content) -> ReadBack:
+    if isinstance(fmt, VideoFormat):
+        return read_movie(path, content)
+    return read_images(sorted(path.glob(f"*{fmt.suffix}")), content)
+
+
+def expected(
+    folder: Path,
+    fmt: VideoFormat | ImageFormat,
+    content: Content,
+    meant: Sequence[torch.Tensor],
+    late: Fraction = Fraction(0),
+) -> Expected:
+    is_movie = isinstance(fmt, VideoFormat)
+    found = Expected(
+        folder / "out", fmt, Fraction(1, 2000) if is_movie and not fmt.container.keeps_ticks else Fraction(0), folder
+    )
+    for number, alpha in enumerate(meant):
+        seconds = 3003 * number * TICK + (late if number == 2 else 0)
+        found.add(100 + number, seconds if is_movie else None, None if content == "foreground" else alpha)
+    return found
+
+
+@rows
+def test_every_row_of_the_table_reads_back_as_meant(
+    fmt: VideoFormat | ImageFormat, content: Content, tmp_path: Path
+) -> None:
+    path = written(tmp_path, fmt, content)
+    with expected(tmp_path, fmt, content, alphas()) as wanted:
+        wanted.compare(read(path, fmt, content))
+
+
+@rows
+def test_a_missing_a_surplus_and_a_late_frame_are_found(
+    fmt: VideoFormat | ImageFormat, content: Content, tmp_path: Path
+) -> None:
+    path = written(tmp_path, fmt, content)
+    missing, surplus = "frame 104 is missing, 4 of 5 frames", "more frames"
+    for meant, says in (([*alphas(), alphas()[0]], missing), (alphas()[:3], surplus)):
+        with expected(tmp_path, fmt, content, meant) as wanted, pytest.raises(OutputError, match=says):
+            wanted.compare(read(path, fmt, content))
+    if isinstance(fmt, VideoFormat):
+        late, says = Fraction(1, 900), r"frame 102 is at 0\.06\d+ s, not at 0\.06"
+        with expected(tmp_path, fmt, content, alphas(), late) as wanted, pytest.raises(OutputError, match=says):
+            wanted.compare(read(path, fmt, content))
+
+
+@pytest.mark.parametrize(
+    ("fmt", "content"), [(f, c) for f, c in ROWS if c != "foreground"], ids=lambda value: getattr(value, "name", value)
+)
+def test_a_wrong_alpha_is_found(fmt: VideoFormat | ImageFormat, content: Content, tmp_path: Path) -> None:
+    """Where alpha is exact, one pixel that is off by no more than thrice the bound; where it is lossy, a frame."""
+    path = written(tmp_path, fmt, content)
+    meant = alphas()
+    if fmt.alpha_error > 1:
+        meant[2] = hair(HEIGHT, WIDTH, 2).flip(2)
+    else:
+        step = max(3 * fmt.alpha_error / 255, 1 / (2**fmt.alpha_bits - 1))
+        meant[2][0, 20, 10] += -step if meant[2][0, 20, 10] > 0.5 else step
+    says = r"frame 102 has an alpha that is off by .*/255, of .* allowed"
+    with expected(tmp_path, fmt, content, meant) as wanted, pytest.raises(OutputError, match=says):
+        wanted.compare(read(path, fmt, content))
+
+
+def test_what_does_not_fit_into_memory_goes_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("videomatte.io.verify._IN_MEMORY", 100)
+    fmt = next(f for f in FORMATS if f.name == "prores4444")
+    path = written(tmp_path, fmt, "both")
+    with expected(tmp_path, fmt, "both", alphas()) as wanted:
+        wanted.compare(read_movie(path, "both"))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", ["m.mov", "m.mkv", "m.webm"])
+def test_a_segment_that_the_disk_has_spoilt_is_not_published(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = MovieSegments.end
+
+    def end(self: MovieSegments) -> list[str]:
+        (file,) = plain(self)
+        place = next(tmp_path.glob(f".*/{file}"))
+        data = bytearray(place.read_bytes())
+        half = len(data) // 2
+        data[half : half + 400] = bytes(400)
+        place.write_bytes(data)
+        return [file]
+
+    def write(**options: bool) -> None:
+        with open_sink(tmp_path / name, clip(), **options) as sink:
+            for matte in mattes(12):
+                sink.write(matte)
+
+    monkeypatch.setattr(MovieSegments, "end", end)
+    with pytest.raises(OutputError, match="when read back: the disk or the encoder is at fault"):
+        write()
+    assert not list(tmp_path.iterdir())
+    write(verify=False)
+    assert (tmp_path / name).exists(), "who does not want to know is not told"
