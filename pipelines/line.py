@@ -94,6 +94,12 @@ class Line:
         mattes = self._clock.stage("temporal", Temporal(self._settings.temporal)(mattes))
         return dropwhile(lambda item: item.frame.index < skip_before, mattes)
 
+    def trimaps(self, frames: Iterator[Frame]) -> Iterator[TrimapFrame]:
+        """One trimap for each frame, in order; mattes are made only where trimaps hang on them."""
+        if self._propagate is None:
+            return self._clock.stage("trimap", self._trimaps(frames))
+        return (matte.source for matte in self._clock.stage("trimap", self._propagate(frames)))
+
     @property
     def fallbacks(self) -> tuple[str, ...]:
         """What had to be done otherwise than asked, one sentence each."""

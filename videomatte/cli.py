@@ -20,7 +20,7 @@ from typing import Annotated, Protocol, TypeVar
 
 import tyro
 
-from videomatte.config import GreenscreenSettings, MatteSettings, preset_values
+from videomatte.config import GreenscreenSettings, MatteSettings, TrimapSettings, preset_values
 from videomatte.errors import VideomatteError
 from videomatte.training.settings import TrainSettings
 
@@ -110,6 +110,36 @@ class Greenscreen(_Base):
             write_report(report, self.report)
         if not self.quiet:
             print(summary(report, ", ".join(self.output)))
+
+
+@dataclass(kw_only=True)
+class Trimap(_Base):
+    """Write the trimaps that a matte would be made from, and say which frame to paint next."""
+
+    clip: tyro.conf.Positional[Path]
+    """The clip: a movie, an image, a folder of images or a pattern such as shot.%04d.exr."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Where the trimaps go, as grey: .mkv is FFV1, a folder a PNG sequence. Where they are carried from keyframes, a
+    later run with one more does anew only what that changes."""
+    settings: Repeatable[TrimapSettings] = field(default_factory=TrimapSettings)
+    """Of where the subject is."""
+    overlay: Path | None = None
+    """Write a movie, too, that shows the trimaps over the frames."""
+    report: Path | None = None
+    """Write what the run did as JSON."""
+    quiet: bool = False
+    """No progress, no summary."""
+
+    def run(self) -> None:
+        """Run the pipeline and print its summary."""
+        from pipelines.make_trimaps import make_trimaps
+        from videomatte.engine.report import summary, write_report
+
+        report = make_trimaps(self.clip, self.output, self.settings, look=self.overlay, progress=not self.quiet)
+        if self.report:
+            write_report(report, self.report)
+        if not self.quiet:
+            print(summary(report, self.output))
 
 
 @dataclass(kw_only=True)
@@ -205,6 +235,7 @@ class Demo(_Base):
 COMMANDS: dict[str, Callable[..., Command]] = {
     "matte": Matte,
     "greenscreen": Greenscreen,
+    "trimap": Trimap,
     "info": Info,
     "models": Models,
     "evaluate": Evaluate,

@@ -19,12 +19,12 @@ import yaml
 
 from videomatte.errors import InputError, UsageError
 
-__all__ = ["GreenscreenSettings", "MatteSettings", "fingerprint", "preset_values", "presets"]
+__all__ = ["GreenscreenSettings", "MatteSettings", "TrimapSettings", "fingerprint", "preset_values", "presets"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatteSettings:
-    """How a clip becomes a matte."""
+class TrimapSettings:
+    """Where the subject is in a clip."""
 
     key: str | None = None
     """Colour of the screen behind the subject: auto, green, blue or #RRGGBB. Taken as auto where nothing else tells
@@ -48,24 +48,12 @@ class MatteSettings:
     frame, or a folder or a movie with one per frame, read as masks are. Where it is grey nothing is sure background."""
     drop: Path | None = None
     """Garbage matte: what is white in it is background; else as --keep, which wins where both are white."""
-    model: str = "closed-form"
+    model: str = "embedded"
     """What turns trimaps into mattes: a name that 'videomatte models' lists, or the path of a checkpoint."""
     batch: int = 1
     """Frames that a network computes together: more keeps a GPU busier and takes as much more memory."""
-    foreground: Literal["estimate", "source"] = "estimate"
-    """Colour of the subject where the background shines through: estimate its own, without the background and a
-    screen's spill, or leave the source's pixels."""
-    temporal: float = 1.0
-    """How far flicker is averaged away along the motion, from 0, each frame as it is by itself, to 1."""
     format: str | None = None
     """Output format by name, such as prores4444, where the extension of the output does not say enough."""
-    content: Literal["both", "foreground", "alpha"] = "both"
-    """What is written: the foreground with its alpha, the foreground alone, or the alpha alone as full-range grey. An
-    output can say it for itself: -o alpha:matte.mp4."""
-    premultiplied: bool = False
-    """Write colour times alpha instead of straight colour, and say so in the file."""
-    audio: bool = True
-    """Carry the clip's sound into a movie, bit for bit where the container takes it."""
     device: str = "auto"
     """Where tensors live: auto (CUDA where there is one), cpu, cuda, cuda:1."""
     decoder: Literal["auto", "av", "decord"] = "auto"
@@ -76,10 +64,6 @@ class MatteSettings:
     """First frame not to take, written as for start."""
     overwrite: bool = False
     """Replace an existing output."""
-    sheet: Path | None = None
-    """Write a contact sheet, too, a PNG: frames spread over the clip, their trimaps, alphas, composites and edges."""
-    verify: bool = True
-    """Read back what is written, a segment at a time, and compare times and alpha before success is reported."""
 
     def __post_init__(self) -> None:
         if len(given := self.trimap_sources()) > 1:
@@ -105,11 +89,34 @@ class MatteSettings:
             UsageError: a name is no setting; the message names the nearest one.
         """
         _refuse_unknown(settings, cls, "")
-        if (trimap := settings.get("trimap")) is not None:
+        if "trimap" in settings:
+            trimap = settings["trimap"] or ()
             if isinstance(trimap, Mapping):
                 trimap = [f"{frame}={path}" for frame, path in trimap.items()]
             settings = {**settings, "trimap": (str(trimap),) if isinstance(trimap, str | Path) else tuple(trimap)}
         return cls(**settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatteSettings(TrimapSettings):
+    """How a clip becomes a matte."""
+
+    foreground: Literal["estimate", "source"] = "estimate"
+    """Colour of the subject where the background shines through: estimate its own, without the background and a
+    screen's spill, or leave the source's pixels."""
+    temporal: float = 1.0
+    """How far flicker is averaged away along the motion, from 0, each frame as it is by itself, to 1."""
+    content: Literal["both", "foreground", "alpha"] = "both"
+    """What is written: the foreground with its alpha, the foreground alone, or the alpha alone as full-range grey. An
+    output can say it for itself: -o alpha:matte.mp4."""
+    premultiplied: bool = False
+    """Write colour times alpha instead of straight colour, and say so in the file."""
+    audio: bool = True
+    """Carry the clip's sound into a movie, bit for bit where the container takes it."""
+    sheet: Path | None = None
+    """Write a contact sheet, too, a PNG: frames spread over the clip, their trimaps, alphas, composites and edges."""
+    verify: bool = True
+    """Read back what is written, a segment at a time, and compare times and alpha before success is reported."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ with P' of the frame before, c the confidence of the flow and C the word of the 
 sure; where they contradict each other, and in holes that motion opened, what is left is near one half: unknown. So a
 leak is stopped, a subject that comes out of hiding is seen, and an error made once does not go on for ever.
 
-Softness is carried besides, by motion alone: that a region is hair is known from where it was painted so.
+Softness is carried besides: that a region is hair is known from where it was painted so. Flow is of little use there,
+for it follows the background seen between the strands; so softness goes along with the nearest sure subject, too.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ REACH = 12.0
 a grey street has no colour of its own, and the matting could tell no better."""
 SOFT = (0.03, 0.97)
 """Alphas between these are soft."""
-SOFTNESS_KEPT = 0.98
+NEAR = 4.
+SOFTNESS_KEPT = 0.85
 """Share of the softness that stays where a frame's matte is not soft: a band closes over many frames, not at once."""
 SOFT_ABOVE = 0.5
 """Softness from which a pixel is unknown."""
@@ -100,6 +102,8 @@ def carry(belief: Belief, before: Tensor, after: Tensor, statistics: ColourStati
     confidence = flow_confidence(back, there)
     carried = warp(torch.cat([belief.subject, belief.softness, belief.trust], dim=1), back)
     subject, softness, trust = carried.chunk(3, dim=1)
+    opaque = (subject > 1 - LEARNED) & (softness < SOFT_ABOVE)
+    softness = torch.maximum(softness, warp(belief.softness, _spread(back, confidence * opaque)))
     odds = confidence * _odds(subject) + COLOUR_WEIGHT * _odds(statistics.judge(after))
     return Belief(torch.sigmoid(odds), softness, AGING * trust * (1 + confidence) / 2, confidence)
 
@@ -135,7 +139,7 @@ def after_matting(belief: Belief, trimap: Tensor, alpha: Tensor) -> Belief:
     height, width = belief.subject.shape[2:]
     alpha, asked = _reduce(torch.cat([alpha, (trimap == UNKNOWN).float()]), height, width)
     odds = torch.where(asked > 0, _odds(alpha) + _odds(belief.subject), SETTLING * _odds(belief.subject))
-    mixed = ((alpha > SOFT[0]) & (alpha < SOFT[1])) | ((belief.subject - 0.5).abs() < 0.5 - DECIDED)
+    mixed = dilate((alpha > SOFT[0]) & (alpha < SOFT[1]), NEAR)
     softness = torch.where(mixed, 1.0, SOFTNESS_KEPT) * belief.softness
     return belief._replace(subject=torch.sigmoid(odds), softness=softness)
 
@@ -171,6 +175,20 @@ def trimap_from_belief(belief: Belief, height: int, width: int) -> Tensor:
         sure = F.interpolate(sure, size=(height, width), mode="bilinear", align_corners=False)
     foreground, background = (sure[0] > 0.5).chunk(2)
     return trimap_of(foreground, background)
+
+
+def _spread(flow: Tensor, weight: Tensor) -> Tensor:
+    """Flow where it has weight, and from there outwards: means over ever larger squares, the smallest that has any
+    (the pull-push of Gortler et al., "The Lumigraph", SIGGRAPH 1996)."""
+    levels = [(flow * weight, weight)]
+    while max(levels[-1][1].shape[2:]) > 1:
+        levels.append((F.avg_pool2d(levels[-1][0], 2, ceil_mode=True), F.avg_pool2d(levels[-1][1], 2, ceil_mode=True)))
+    total, known = levels.pop()
+    spread = total / known.clamp(min=1e-6)
+    for total, known in reversed(levels):
+        spread = F.interpolate(spread, size=known.shape[2:], mode="bilinear", align_corners=False)
+        spread = torch.where(known > 0.1, total / known.clamp(min=1e-6), spread)
+    return spread
 
 
 def _odds(probability: Tensor) -> Tensor:

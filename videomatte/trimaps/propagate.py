@@ -54,7 +54,7 @@ class Propagate:
 
     Args:
         keyframes: ``[1, H, W]`` uint8 trimaps, by the number of their frame. Looked up when their frame, or the stretch
-            before it, comes by.
+            before it, comes by; those before the first frame are of no use.
         matting: what makes mattes of trimaps; called once a window.
         window: frames matted together, before their mattes are carried on.
         reopen: opens the clip once more, to carry keyframes backwards; without it they are carried forwards alone.
@@ -91,8 +91,6 @@ class Propagate:
         with ExitStack() as stack:
             store = stack.enter_context(BeliefStore())
             for frame in frames:
-                if small is None:
-                    self._check_begun(frame.index)
                 before, small = small, small_picture(frame)
                 last = frame.index
                 keyframe = self._keyframes.get(frame.index)
@@ -156,10 +154,6 @@ class Propagate:
         if self._reopen is not None and following is not None and first < following:
             with torch.no_grad():
                 carry_backwards(self._keyframes[following], first, following, self._reopen, store)
-
-    def _check_begun(self, first: int) -> None:
-        if early := [key for key in self._keyframes if key < first]:
-            raise InputError(f"begins with frame {first} here: a trimap of frame {early[0]} is of no use")
 
     def _check_ended(self, last: int) -> None:
         late = [key for key in self._keyframes if key > last]
