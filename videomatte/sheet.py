@@ -1,7 +1,7 @@
 """A contact sheet: one picture that shows at a glance what a run made of a few frames.
 
 One row a frame; from left to right the source, its trimap, the alpha, the composite (over a checkerboard where the run
-makes none), and the softest part of that at four times its size.
+makes none), and the softest eighth of that by width, enlarged.
 """
 
 import torch
@@ -14,7 +14,7 @@ from videomatte.types import MatteFrame, unit_range
 
 __all__ = ["ContactSheet"]
 
-_ZOOM = 4
+_ZOOM, _WINDOW = 4, 8
 _GAP, _GAP_GREY = 8, 0.15
 _SQUARE = 12
 
@@ -29,8 +29,8 @@ class ContactSheet:
         tile_width: width of each of the five pictures of a row, in pixels; their height follows.
 
     Convention:
-        Tiles are the whole frame, averaged down or repeated up to ``tile_width`` about pixel centres; the zoomed one
-        repeats each pixel four by four. A dark grey gap surrounds each.
+        Tiles are the whole frame, averaged down or repeated up to ``tile_width`` about pixel centres; so is the
+        zoomed one, but it repeats each pixel at most four by four. A dark grey gap surrounds each.
     """
 
     def __init__(self, rows: int = 8, tile_width: int = 384) -> None:
@@ -78,7 +78,8 @@ def _row(matte: MatteFrame, tile_width: int) -> Tensor:
         foreground = rgb if matte.foreground is None else matte.foreground.cpu()
         square = max(1, round(_SQUARE * width / tile_width))
         composite = over(foreground, alpha, checkerboard(height, width, square))
-        close = over(foreground, alpha, checkerboard(height, width, max(1, _SQUARE // _ZOOM)))
+        square = max(1, round(_SQUARE * _window(tile_width, width) / tile_width))
+        close = over(foreground, alpha, checkerboard(height, width, square))
     tiles = [_fit(picture, tile_height, tile_width) for picture in (rgb, trimap, alpha, composite)]
     tiles.append(_zoom(close, alpha, tile_height, tile_width))
     row = torch.cat([F.pad(tile, (_GAP, 0, _GAP, 0), value=_GAP_GREY) for tile in tiles], dim=2)
@@ -92,12 +93,22 @@ def _fit(picture: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(picture[None], (height, width), mode="nearest-exact")[0]
 
 
+def _window(tile: int, full: int) -> int:
+    """Pixels of the frame that the zoomed tile shows, along one side."""
+    return max(1, min(max(tile // _ZOOM, full // _WINDOW), full))
+
+
 def _zoom(picture: Tensor, alpha: Tensor, height: int, width: int) -> Tensor:
     """The window of the picture that holds the most softness, enlarged to fill the tile."""
-    window = [max(1, min(tile // _ZOOM, full)) for tile, full in zip((height, width), alpha.shape[1:], strict=True)]
-    softness = F.avg_pool2d((alpha * (1 - alpha))[None], window, stride=1)[0, 0]
+    window = [_window(tile, full) for tile, full in zip((height, width), alpha.shape[1:], strict=True)]
+    # Large pictures are searched reduced, and by rows, then columns: windows of thousands of pixels take their time.
+    reduced = max(1, alpha.shape[2] // width)
+    softness = F.avg_pool2d((alpha * (1 - alpha))[None], min(reduced, alpha.shape[1]))
+    for side in ((max(1, window[0] // reduced), 1), (1, max(1, window[1] // reduced))):
+        softness = F.avg_pool2d(softness, side, stride=1)
     # Where nothing is soft the middle is as good as any.
-    best = int(softness.argmax()) if softness.max() > 0 else softness.numel() // 2 + softness.shape[1] // 2
-    top, left = divmod(min(best, softness.numel() - 1), softness.shape[1])
+    middle = softness.numel() // 2 + softness.shape[3] // 2
+    best = int(softness.argmax()) if softness.max() > 0 else min(middle, softness.numel() - 1)
+    top, left = (place * reduced for place in divmod(best, softness.shape[3]))
     crop = picture[:, top : top + window[0], left : left + window[1]]
-    return F.interpolate(crop[None], (height, width), mode="nearest-exact")[0]
+    return _fit(crop, height, width)
