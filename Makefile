@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check fuzz clean
+.PHONY: demo test lint check fuzz kill clean
 
 demo: $(VENV)/.demo
 	$(BIN)/videomatte demo --output demo
@@ -22,6 +22,10 @@ check: lint test
 fuzz: $(VENV)/.dev
 	# 500 damaged files; another SEED makes others. What fails is kept in fuzz-failures/.
 	$(BIN)/python tests/fuzz.py --cases 500 --seed $(or $(SEED),1) --keep fuzz-failures
+
+kill: $(VENV)/.dev
+	# 20 runs killed at random moments and run again: the frames must be those of a run that nothing disturbed.
+	OMP_NUM_THREADS=1 $(BIN)/python tests/kill.py --runs 5 --seed $(or $(SEED),1)
 
 clean:
 	rm -rf $(VENV) demo fuzz-failures build dist .mypy_cache .pytest_cache .ruff_cache
