@@ -77,8 +77,9 @@ class Line:
             skip_before: number of the first frame whose matte is wanted. Those before it get their trimaps all the
                 same, for a key learns from every frame, but are not matted.
         """
-        # What is averaged over time hangs on the frame before, too.
-        first = skip_before - (LEAD if self._settings.temporal else 0)
+        # What is averaged over time hangs on the frame before, too; whole batches, so that all are as they would be.
+        batch = self._settings.batch
+        first = skip_before - (-(-LEAD // batch) * batch if self._settings.temporal else 0)
         if self._propagate is not None:
             # Each trimap depends on the mattes before it.
             mattes = self._clock.stage("trimap", self._propagate(frames))
