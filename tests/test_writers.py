@@ -75,10 +75,6 @@ def test_alpha_stays_within_the_tables_bound(
     fmt: VideoFormat, size: tuple[int, int], read: Reader, tmp_path: Path
 ) -> None:
     frames = moving(fmt, *size)
-    if size[1] % 2 and not fmt.keeps_odd_width:
-        with pytest.raises(UsageError, match="odd width"):
-            write_movie(tmp_path / "m.mov", fmt, frames)
-        return
     movie = read(write_movie(tmp_path / f"m{fmt.suffix}", fmt, frames))
     assert movie.tags["size"] == size[::-1]
     assert movie.alpha is not None
@@ -187,7 +183,6 @@ def test_opaque_colour_is_true_to_its_tags(
     assert movie.tags["range"] == (2 if full else 1)
     # The VP9 bitstream has no primaries and transfer, only its container does; ffprobe reads that.
     if read is read_ffmpeg:
-        names = (*names[:2], "bt709" if colour.transfer in fmt.transfer_aliases else names[2])
         assert (movie.tags["matrix"], movie.tags["primaries"], movie.tags["transfer"]) == names
     else:
         assert movie.tags["matrix"] == colour.matrix
@@ -237,7 +232,7 @@ def test_shape_of_the_pixels_is_kept_or_refused(fmt: VideoFormat, tmp_path: Path
 @pytest.mark.parametrize("size", [(33, 64), (32, 65), (33, 65), (1, 1)], ids=str)
 @movies
 def test_odd_sizes_stay_odd(fmt: VideoFormat, size: tuple[int, int], tmp_path: Path) -> None:
-    if (size[1] % 2 and not fmt.keeps_odd_width) or (size == (1, 1) and fmt.name in ("ffv1", "ffv1-8", "hevc")):
+    if size == (1, 1) and fmt.name in ("ffv1", "ffv1-8", "hevc"):
         pytest.skip("refused, as other tests hold")
     frames = moving(fmt, *size, count=2)
     assert read_av(write_movie(tmp_path / f"m{fmt.suffix}", fmt, frames)).tags["size"] == size[::-1]

@@ -28,8 +28,7 @@ videomatte matte clip.mp4 -o matte.mov -o alpha:matte.mp4 -o vp9-fast:preview.we
 `--content` and `--format` say it for all outputs that do not. Composites are of `videomatte greenscreen`.
 
 Colour is straight, in the clip's own transfer; see [colour.md](colour.md). Alpha is written plane by plane and never
-passes through a colour converter. Fully transparent and fully opaque come out exactly in all but the lossy VP9 rows
-and `prores4444-fast`, whose encoder stores full opacity as 4092 of 4095: use `prores4444` for what is finished.
+passes through a colour converter. Fully transparent and fully opaque come out exactly in all but the lossy VP9 rows.
 The error is the largest found when it is read back, in steps of 1/255; for VP9 it is that of the worst single pixel in
 hair over noise, and with `vp9` one pixel of a thousand is off by more than 9.
 """

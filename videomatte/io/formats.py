@@ -71,10 +71,6 @@ class VideoFormat(Format):
     """Whether the codec's own header says full range; without it every reader takes the picture as limited."""
     keeps_sample_aspect: bool = True
     """Whether pixels that are not square can be written."""
-    keeps_odd_width: bool = True
-    """Whether pictures with an odd number of columns can be written."""
-    transfer_aliases: Mapping[int, int] = field(default_factory=dict)
-    """Transfers of ITU-T H.273 that the encoder cannot say, and the same curve by a number that it can."""
 
     @property
     def suffix(self) -> str:
@@ -105,6 +101,16 @@ _PRORES_PLANES: dict[Content, str] = {"both": "yuva444p10le", "foreground": "yuv
 _VP9_READERS = "Chrome, Firefox, Edge, OBS, Unity; opaque in Safari and VLC"
 _VP9_PLANES: dict[Content, str] = {"both": "yuva420p", "foreground": "yuv420p"}
 
+
+def _prores_quantiser(step: int) -> dict[str, str]:
+    """Options that fix ProRes's quantiser instead of searching one for every slice.
+
+    The search costs four fifths of the time and ends at 1 anyway, as long as the profile's data rate allows: the files
+    of 720p hair, of camera footage and of noise came out the same to the byte.
+    """
+    return {"flags": "+qscale", "global_quality": str(118 * step)}  # FFmpeg's FF_QP2LAMBDA
+
+
 FORMATS: tuple[VideoFormat | ImageFormat, ...] = (
     VideoFormat(
         name="prores4444",
@@ -121,25 +127,24 @@ FORMATS: tuple[VideoFormat | ImageFormat, ...] = (
         opens_in=_PRORES_READERS,
         # The alpha is coded without loss in 16 bits (the encoder takes 10). The vendor makes Apple's readers take
         # the file as their own.
-        options={"profile": "4444", "alpha_bits": "16", "vendor": "apl0"},
+        options={"profile": "4444", "alpha_bits": "16", "vendor": "apl0", **_prores_quantiser(1)},
     ),
     VideoFormat(
         name="prores4444-fast",
-        title="ProRes 4444, fast",
+        title="ProRes 4444, smaller",
         container=MOV,
-        codec="prores_aw",
+        codec="prores_ks",
         planes=_PRORES_PLANES,
         colour_bits=10,
         colour_exact=False,
         alpha_bits=10,
-        alpha_error=0.4,
+        alpha_error=0.2,
         premultiplied=True,
         keeps_full_range=False,
         opens_in=_PRORES_READERS,
-        keeps_odd_width=False,
-        transfer_aliases={6: 1, 14: 1, 15: 1},  # one function, says H.273
-        # The encoder widens its 10 bits of alpha by zeros, so that full opacity becomes 4092 of 4095.
-        options={"profile": "4", "vendor": "apl0"},  # a third of the time; flat quality, so hard pictures suffer
+        # Measured on 720p: two thirds of the bytes, 58 dB instead of 64. (FFmpeg's other encoder, prores_aw, takes
+        # longer than either and widens alpha by zeros: full opacity would become 4092 of 4095.)
+        options={"profile": "4444", "alpha_bits": "16", "vendor": "apl0", **_prores_quantiser(4)},
     ),
     VideoFormat(
         name="vp9",

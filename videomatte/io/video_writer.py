@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -75,14 +74,9 @@ class VideoWriter:
                 f"{self.path}: the clip's pixels are {sample_aspect} times as wide as high, and {fmt.title} can only "
                 "be written with square ones: write another format"
             )
-        if width % 2 and not fmt.keeps_odd_width:
-            raise UsageError(
-                f"{self.path}: {fmt.title} takes no odd width, and the clip is {width} wide: write prores4444"
-            )
         self._size = (height, width)
         self._time_base = time_base
         self._pixel_format = fmt.planes_for(content, width, height)
-        colour = replace(colour, transfer=fmt.transfer_aliases.get(colour.transfer or 0, colour.transfer))
         self._colour = written_colour(colour, self._pixel_format, height, width, keeps_full_range=fmt.keeps_full_range)
         self._duration = max(1, round(1 / (rate * time_base))) if rate else 1
         self._held: av.VideoFrame | None = None
