@@ -14,7 +14,7 @@ from videomatte.config import GreenscreenSettings
 from videomatte.errors import UsageError
 from videomatte.io import Output, open_source, probe
 from videomatte.io.audio import Soundtrack
-from videomatte.io.background import open_background
+from videomatte.io.background import check_background, open_background
 from videomatte.replace import ReplaceBackground
 from videomatte.types import ClipInfo, RefineStage, RunReport
 
@@ -108,6 +108,7 @@ def _check(background: str, outputs: Sequence[str], settings: GreenscreenSetting
             if is_set:
                 raise UsageError(f"{flag} needs a background, and --background transparent is none")
         return
+    check_background(background, settings.background_start)
     if settings.content != "both" or settings.premultiplied:
         flag = "--premultiplied" if settings.premultiplied else f"--content {settings.content}"
         raise UsageError(

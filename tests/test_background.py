@@ -162,6 +162,14 @@ def test_a_colour_has_no_beginning(movies: dict[str, Path]) -> None:
         open_background("red", clip(movies), start="3")
 
 
+def test_a_start_behind_the_end(movies: dict[str, Path]) -> None:
+    with (
+        pytest.raises(UsageError, match=r"--background-start 30: .*steady\.mp4 ends before"),
+        open_background(str(movies["steady"]), clip(movies), start="30"),
+    ):
+        pass
+
+
 # Fitting
 
 

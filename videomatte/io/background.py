@@ -22,7 +22,7 @@ from videomatte.io.source import open_source
 from videomatte.light import convert
 from videomatte.types import ClipInfo, Colour, Frame, Source, unit_range
 
-__all__ = ["COLOURS", "Background", "End", "open_background"]
+__all__ = ["COLOURS", "Background", "End", "check_background", "open_background"]
 
 End = Literal["loop", "hold", "once"]
 """What follows a background's last frame: its first, that same frame for good, or black."""
@@ -73,6 +73,21 @@ class Background(Protocol):
         ...
 
 
+def check_background(what: str, start: str | None = None) -> None:
+    """Refuse, before any work, what cannot be a background; arguments and errors as of `open_background`."""
+    code = COLOURS.get(what.lower(), what)
+    if code.startswith("#"):
+        if not re.fullmatch("#[0-9a-fA-F]{6}", code):
+            raise UsageError(f"--background {what} is no colour: write #RRGGBB, such as #00A0FF, or a name")
+        if start is not None:
+            raise UsageError(f"--background-start {start}: a colour has no beginning")
+    elif not Path(what).exists() and "%" not in what:
+        raise InputError(
+            f"{what}: no background: there is no such file, and it is no colour: give an image, a clip, a colour as "
+            f"#RRGGBB or by name ({', '.join(COLOURS)}), or transparent"
+        )
+
+
 def open_background(
     what: str,
     info: ClipInfo,
@@ -95,19 +110,11 @@ def open_background(
 
     Raises:
         InputError: it is no colour, and no image or clip that can be read.
-        UsageError: a colour is given a start, or the start is no point in a clip.
+        UsageError: a colour is given a start, or the start is no point in a clip or behind its end.
     """
+    check_background(what, start)
     if (code := COLOURS.get(what.lower(), what)).startswith("#"):
-        if not re.fullmatch("#[0-9a-fA-F]{6}", code):
-            raise UsageError(f"--background {what} is no colour: write #RRGGBB, such as #00A0FF, or a name")
-        if start is not None:
-            raise UsageError(f"--background-start {start}: a colour has no beginning")
         return _OneColour(code, info, device)
-    if not Path(what).exists() and "%" not in what:
-        raise InputError(
-            f"{what}: no background: there is no such file, and it is no colour: give an image, a clip, a colour as "
-            f"#RRGGBB or by name ({', '.join(COLOURS)}), or transparent"
-        )
     return _Player(Path(what), info, fit, start, end, device)
 
 
@@ -143,7 +150,13 @@ class _Player:
     def __enter__(self) -> Self:
         self._frames = self._play()
         self._shown: Tensor | None = None
-        self._now = next(self._frames)
+        try:
+            self._now = next(self._frames)
+        except InputError as error:
+            self._source.close()
+            if "no frame between" not in str(error):
+                raise
+            raise UsageError(f"--background-start {self._start}: {self._path} ends before") from error
         self._next = next(self._frames, None)
         return self
 
