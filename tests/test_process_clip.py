@@ -17,7 +17,7 @@ import torch
 import videomatte
 from pipelines import line, process_clip as pipeline
 from videomatte.cli import main
-from videomatte.matting import ClosedFormMatting
+from videomatte.matting import open_matting
 from videomatte.refine import Foreground, Temporal
 from videomatte.trimaps import ChromaKey
 from videomatte.types import Frame, MatteFrame, TrimapFrame
@@ -61,12 +61,13 @@ def test_matte_is_near_the_truth(green_clip: Path, tmp_path: Path) -> None:
 
 
 def test_composed_by_hand_gives_the_same_as_one_call(green_clip: Path, tmp_path: Path) -> None:
+    model = open_matting("embedded")
     videomatte.matte(green_clip, tmp_path / "one.mov", key="green", end="3")
     with (
         videomatte.open_source(green_clip, end="3") as source,
         videomatte.open_sink(tmp_path / "hand.mov", source.info) as sink,
     ):
-        for matte in Temporal()(Foreground()(ClosedFormMatting()(ChromaKey("green")(iter(source))))):
+        for matte in Temporal()(Foreground()(model(ChromaKey("green")(iter(source))))):
             sink.write(matte)
     one, hand = read(tmp_path / "one.mov"), read(tmp_path / "hand.mov")
     assert len(one) == len(hand) == 3
@@ -84,7 +85,7 @@ def test_report_is_written_with_resolved_settings(green_clip: Path, tmp_path: Pa
     values = json.loads(report.read_text())
     assert values["frames_out"] == 2
     assert values["settings"]["end"] == "2"
-    assert values["settings"]["model"] == "closed-form"
+    assert values["settings"]["model"] == "embedded"
     assert values["peak_memory_bytes"] > 2**20
 
 

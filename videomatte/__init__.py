@@ -7,7 +7,7 @@ Three doors, of rising depth:
 
     with videomatte.open_source("clip.mp4") as source:              # composed
         with videomatte.open_sink("matte.mov", source.info) as sink:
-            for matte in Temporal()(Foreground()(ClosedFormMatting()(ChromaKey("green")(source)))):
+            for matte in Temporal()(Foreground()(open_matting("embedded")(ChromaKey("green")(source)))):
                 sink.write(matte)
 
 and by hand, with the tensor functions of each subpackage.

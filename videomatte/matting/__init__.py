@@ -12,7 +12,7 @@ from videomatte.types import MattingStage
 __all__ = ["ClosedFormMatting", "NetworkMatting", "open_matting"]
 
 
-def open_matting(model: str, device: torch.device, batch: int = 1) -> MattingStage:
+def open_matting(model: str, device: torch.device | str = "cpu", batch: int = 1) -> MattingStage:
     """The matting stage that a model's name stands for.
 
     Args:
@@ -25,4 +25,4 @@ def open_matting(model: str, device: torch.device, batch: int = 1) -> MattingSta
     """
     if model == "closed-form":
         return ClosedFormMatting()
-    return NetworkMatting(load_model(model, device), device, batch)
+    return NetworkMatting(load_model(model, torch.device(device)), device, batch)
