@@ -41,7 +41,9 @@ def content(path: Path) -> list[tuple[object, ...]]:
     with av.open(str(path)) as movie:
         for packet in movie.demux():
             if packet.size:
-                stored = bytes(packet) + b"".join(bytes(side) for side in packet.iter_sidedata())  # VP9's alpha
+                # VP9's alpha; other readers' aids, such as the palette of a first picture in grey, are not in the file.
+                alpha = [bytes(s) for s in packet.iter_sidedata() if s.data_type == "matroska_block_additional"]
+                stored = b"".join([bytes(packet), *alpha])
                 digest = hashlib.sha256(stored).hexdigest()
                 found.append((packet.stream.index, packet.pts, packet.duration, packet.is_keyframe, digest))
     return found
