@@ -17,8 +17,8 @@ from videomatte.models.precision import Float32Conv2d
 
 __all__ = ["Basic_Conv3x3", "Basic_Conv3x3_attn", "ConvStream", "DetailCapture", "Fusion_Block", "Matting_Head"]
 
-_PIXELS_AT_ONCE = 2**21
-"""Pixels decoded at a time: a frame of 1080p. Each holds some 170 channels at once, so a whole 4K frame takes 6 GB."""
+_JOINED_AT_ONCE = 2**23
+"""Numbers that upsampled and fine features are joined in at a time: so few that they stay in a CPU's cache."""
 
 
 class Basic_Conv3x3(nn.Module):
@@ -84,6 +84,10 @@ class Fusion_Block(nn.Module):
     def forward(self, x: Tensor, D: Tensor) -> Tensor:
         """Features of both sizes to fused ones.
 
+        Large ones are fused in bands of rows, with the same result, less memory and less time. A band is computed with
+        one more row of ``x`` on both sides: where it was cut, a row is wrong after upsampling, two after the
+        convolution, and these two are thrown away.
+
         Convention: bilinear, pixel centres at half-integers (``align_corners=False``), borders repeated.
 
         Args:
@@ -93,14 +97,34 @@ class Fusion_Block(nn.Module):
         Returns:
             ``[B, out_chans, 2H, 2W]``.
         """
+        B, C, H, W = x.shape
+        rows = max(1, _JOINED_AT_ONCE // (B * (C + D.shape[1]) * 4 * W))
+        if self.training or rows >= H:  # BatchNorm's statistics in training are those of the whole picture
+            return self._fuse(x, D)
+        out = None
+        for top in range(0, H, rows):
+            bottom = min(H, top + rows)
+            first, last = max(0, top - 1), min(H, bottom + 1)
+            band = self._fuse(x[:, :, first:last], D[:, :, 2 * first : 2 * last])
+            if out is None:
+                out = _empty_channels_last((B, band.shape[1], 2 * H, 2 * W), like=band)
+            out[:, :, 2 * top : 2 * bottom] = band[:, :, 2 * (top - first) : 2 * (bottom - first)]
+        assert out is not None
+        return out
+
+    def _fuse(self, x: Tensor, D: Tensor) -> Tensor:
         upsampled = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         # What torch.cat does, three times as fast where memory is channels last.
-        joined = x.new_empty(D.shape[0], D.shape[1] + x.shape[1], *D.shape[2:])
-        joined = joined.contiguous(memory_format=torch.channels_last)
-        joined[:, : D.shape[1]] = D
-        joined[:, D.shape[1] :] = upsampled
+        fine = D.shape[1]
+        joined = _empty_channels_last((x.shape[0], fine + x.shape[1], *D.shape[2:]), like=x)
+        joined[:, :fine] = D
+        joined[:, fine:] = upsampled
         out: Tensor = self.conv(joined)
         return out
+
+
+def _empty_channels_last(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 class Matting_Head(nn.Module):
@@ -148,7 +172,6 @@ class DetailCapture(nn.Module):
             )
         self.img_chans = img_chans
         self.use_sigmoid = use_sigmoid
-        self.stride = 2 ** len(fusion_out)
         self.convstream = ConvStream(img_chans, convstream_out)
         details = reversed(self.convstream.conv_chans)
         self.fusion_blks = nn.ModuleList(
@@ -159,11 +182,6 @@ class DetailCapture(nn.Module):
 
     def forward(self, features: Tensor | dict[str, Tensor], images: Tensor) -> Tensor:
         """Alpha from the backbone's features and the picture.
-
-        Large pictures are decoded in bands of rows, with the same result and bounded memory. A band is computed with
-        two more rows of features on both sides, which are thrown away: a wrong row at the cut grows to 2e + 1 wrong
-        rows in upsampling and one more in the convolution, so from none to 2^(n + 1) - 2 after n levels and one more
-        in the head, less than the 2 · 2^n pixels of two rows of features.
 
         Args:
             features: ``[B, in_chans, H / stride, W / stride]``; or ``{"feature": that, "trimap": [B, 1, H, W]}``,
@@ -178,18 +196,6 @@ class DetailCapture(nn.Module):
             if self.img_chans == 4:
                 images = torch.cat([images, features["trimap"]], dim=1)
             features = features["feature"]
-        height, pixels_a_row = features.shape[2], self.stride * images.shape[0] * images.shape[3]
-        rows = max(1, _PIXELS_AT_ONCE // pixels_a_row)
-        if self.training or rows >= height:  # BatchNorm's statistics in training are those of the whole picture
-            return self._decode(features, images)
-        bands = []
-        for top in range(0, height, rows):
-            first, last = max(0, top - 2), min(height, top + rows + 2)
-            band = self._decode(features[:, :, first:last], images[:, :, first * self.stride : last * self.stride])
-            bands.append(band[:, :, (top - first) * self.stride :][:, :, : rows * self.stride])
-        return torch.cat(bands, dim=2)
-
-    def _decode(self, features: Tensor, images: Tensor) -> Tensor:
         details = self.convstream(images)
         coarsest = details[f"D{len(self.fusion_blks) - 1}"]
         features = features.to(coarsest.dtype)  # before they grow fourfold in upsampling
