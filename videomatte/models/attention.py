@@ -10,7 +10,7 @@ from videomatte.models.precision import full_precision
 
 __all__ = ["GridAttention", "attend", "join_windows", "relative_positions", "split_windows"]
 
-_SCORES_AT_ONCE = {"cpu": 2**19, "cuda": 2**26}
+_SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}
 """Scores that are held at a time: on a CPU so few that they stay in its cache, on CUDA enough to fill the device."""
 
 
@@ -38,11 +38,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, rel_h: Tensor, rel_w: Tens
     queries = min(N, max(1, at_once // N))
     groups = max(1, at_once // (queries * N))
     with full_precision(query.device):
-        exact = query.float().contiguous()
+        exact = query.to(torch.float32, memory_format=torch.contiguous_format)
         along_h = torch.einsum("bnhwc,hkc->bnhwk", exact, rel_h).reshape(B * heads, N, H, 1)
         along_w = torch.einsum("bnhwc,wkc->bnhwk", exact, rel_w).reshape(B * heads, N, 1, W)
         if query.device.type == "cpu":
-            query, key = exact, key.float()
+            query, key = exact, key.to(torch.float32, memory_format=torch.contiguous_format)
         query, key, value = (x.reshape(B * heads, N, d) for x in (query, key, value))
         out = [
             _attend_biased(some_q, k, v, (some_h + some_w).flatten(2))
@@ -157,6 +157,6 @@ class GridAttention(nn.Module):
         rel_w = relative_positions(self.rel_pos_w, query.shape[3])
         values = attend(query, key, value, rel_h, rel_w).permute(0, 2, 3, 1, 4).flatten(3)
         if self.window:
-            values = join_windows(values, x.shape[1], x.shape[2])
+            values = join_windows(values, x.shape[1], x.shape[2]).contiguous()
         out: Tensor = self.proj(values)
         return out
