@@ -1,9 +1,10 @@
 """The screen's light taken off the subject: at its edges and where it is translucent, nowhere else.
 
 A screen tints what stands before it. What it adds lies, in the plane of chroma (see :mod:`videomatte.trimaps.screen`),
-along its own hue, so the tint is how far a colour goes that way beyond what it may. What it may is what keeps green
-shirts green: grey (the limit G ≤ (R + B) / 2 of the keyers that followed Vlahos' patents, turned to the screen's hue),
-or, where the subject's untouched inside near there goes further, as far as that does. The excess is taken off at
+along its own hue, so the tint is how far a colour goes that way beyond what it may. A colour that is otherwise as the
+subject's untouched inside near there may go as far as that does on average: so green shirts stay green, and skin does
+not stay less red than skin. Any other may go as far as grey (the limit G ≤ (R + B) / 2 of the keyers that followed
+Vlahos' patents, turned to the screen's hue), or as far as that inside, if it goes further. The excess is taken off at
 constant luma, or edges would darken.
 """
 
@@ -26,6 +27,8 @@ TRANSLUCENT = 0.25
 """Transparency from which on a pixel is despilled fully, however far from an edge."""
 NEAR = 1 / 27
 """How far around a pixel the subject's inside is looked at, as a share of the longer side: thrice the band."""
+ALIKE = 0.1
+"""Difference of chroma across the screen's hue, over luma, up to which a colour is taken for the inside's own."""
 ONE_HUE, LEAST_CHROMA = 0.9, 0.1
 """A plate is a screen where its chromas hardly cancel and are, on average, at least this share of its brightness."""
 
@@ -89,24 +92,26 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float) -> Tensor:
     band = edge_band(alpha)
     luma = _luma(foreground).clamp(min=1e-4)
     a, b = chroma(foreground)
-    towards = (a * math.cos(hue) + b * math.sin(hue))[None]
-    ratio = (towards / luma).clamp(-3, 3)
-    mean, deviation = _near_inside(ratio, (band == 0).float())
-    limit = (mean + deviation).clamp(min=0) * luma
-    excess = (towards - limit).clamp(min=0) * band
+    towards, across = a * math.cos(hue) + b * math.sin(hue), b * math.cos(hue) - a * math.sin(hue)
+    ratios = (torch.stack([towards, across]) / luma).clamp(-3, 3)
+    means, deviations = _near_inside(ratios, (band == 0).float())
+    other = (means[:1] + deviations[:1]).clamp(min=0)
+    alike = torch.exp(-((ratios[1:] - means[1:]) / (ALIKE + deviations[1:])).square())
+    limit = torch.lerp(other, torch.minimum(means[:1], other), alike) * luma
+    excess = (towards[None] - limit).clamp(min=0) * band
     return torch.where(excess > 0, (foreground - excess * _at_constant_luma(hue, foreground)).clamp(min=0), foreground)
 
 
 def _near_inside(values: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the inside's values around each pixel, zero where none is around. All ``[1, H, W]``.
+    """Means and deviations of the inside's values around each pixel, ``[C, H, W]``; zero where none is around.
 
     What is near decides; what is up to four times as far away has a say where nothing is.
     """
     reach = NEAR * max(values.shape[1:])
     planes = torch.cat([values * inside, values.square() * inside, inside])[None]
-    value, square, weight = (_around(planes, reach) + 0.01 * _around(planes, 4 * reach))[0][:, None]
-    mean = value / weight.clamp(min=1e-6)
-    return mean, (square / weight.clamp(min=1e-6) - mean.square()).clamp(min=0).sqrt()
+    sums = (_around(planes, reach) + 0.01 * _around(planes, 4 * reach))[0]
+    means, squares = (sums[:-1] / sums[-1:].clamp(min=1e-6)).chunk(2)
+    return means, (squares - means.square()).clamp(min=0).sqrt()
 
 
 def _around(planes: Tensor, reach: float) -> Tensor:
