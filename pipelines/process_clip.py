@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pipelines.line import Line
 from videomatte.config import MatteSettings, fingerprint
 from videomatte.device import resolve_device
 from videomatte.engine import Clock, Threads, peak_memory_bytes
-from videomatte.errors import InputError, UsageError
+from videomatte.errors import UsageError, naming
 from videomatte.io import Output, open_source, open_tee
 from videomatte.io.audio import Soundtrack
 from videomatte.io.job import describe_job
@@ -91,7 +91,7 @@ def process_clip(
     device = resolve_device(settings.device)
     resolved = {"clip": str(clip), "outputs": [*outputs], **(also or {}), **dataclasses.asdict(settings)}
     depends_on = {**(also or {}), **dataclasses.asdict(settings), **named_files(settings.trimap)}
-    with _naming(clip), ExitStack() as stack:
+    with naming(clip), ExitStack() as stack:
         source = stack.enter_context(
             open_source(clip, decoder=settings.decoder, start=settings.start, end=settings.end, device=device)
         )
@@ -123,6 +123,7 @@ def process_clip(
         mattes = threads.boundary(clock.stage("composite", replace(mattes)) if replace else mattes)
         bar = tqdm(
             total=expected_frames(source.info, settings.start, settings.end),
+            initial=0 if behind else sink.finished,
             unit="frame",
             disable=not progress,
             dynamic_ncols=True,
@@ -145,17 +146,3 @@ def process_clip(
         fallbacks=(*line.fallbacks, *sink.notes, *(sheet.notes if sheet else ())),
         paint_next=line.suggestions,
     )
-
-
-@contextmanager
-def _naming(clip: Path) -> Iterator[None]:
-    """Stages know frames, not files: what they find wrong with a frame is said of its file here."""
-    try:
-        yield
-    except InputError as error:
-        if str(clip) in str(error):
-            raise
-        named = InputError(f"{clip}: {error}")
-        for note in getattr(error, "__notes__", ()):
-            named.add_note(note)
-        raise named from error

@@ -4,6 +4,10 @@ The command line prints the message alone and ends with the class's exit code; a
 of videomatte's own.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 __all__ = [
     "InputError",
     "ModelError",
@@ -11,6 +15,7 @@ __all__ = [
     "ShapeError",
     "UsageError",
     "VideomatteError",
+    "naming",
 ]
 
 
@@ -40,3 +45,21 @@ class ModelError(VideomatteError):
 
 class ShapeError(VideomatteError, ValueError):
     """A tensor's shape or dtype does not fit its place."""
+
+
+@contextmanager
+def naming(clip: Path) -> Iterator[None]:
+    """Stages know frames, not files: what they find wrong with a frame is said of its file here.
+
+    Raises:
+        InputError: as raised inside, with the clip's name in front where it lacks it.
+    """
+    try:
+        yield
+    except InputError as error:
+        if str(clip) in str(error):
+            raise
+        named = InputError(f"{clip}: {error}")
+        for note in getattr(error, "__notes__", ()):
+            named.add_note(note)
+        raise named from error

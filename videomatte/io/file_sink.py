@@ -68,6 +68,12 @@ class FileSink:
         return self._work.segments[-1].end if self._work.segments else 0
 
     @property
+    def finished(self) -> int:
+        """Frames that are finished."""
+        segments = self._work.segments
+        return segments[-1].end - segments[0].first if segments else 0
+
+    @property
     def can_go_on(self) -> bool:
         """Whether a later run will find what is finished."""
         return self._job is not None and bool(self._work.segments)

@@ -82,6 +82,11 @@ class Tee:
         return min(lacking, default=None)
 
     @property
+    def finished(self) -> int:
+        """Frames that all of them have."""
+        return min(sink.finished for sink in self._sinks)
+
+    @property
     def can_go_on(self) -> bool:
         """Whether a later run will find all of what is finished."""
         return all(sink.can_go_on for sink in self._sinks)
