@@ -297,6 +297,33 @@ def test_a_hole_in_the_sound_stays_a_hole(tmp_path: Path) -> None:
     assert heard(tmp_path / "matte.mov") == pytest.approx(CLICKS, abs=0.0015)
 
 
+def test_a_time_stamp_from_another_day_is_not_waited_for(tmp_path: Path) -> None:
+    """Filled with silence, an hour would take 1.4 GB at once."""
+    with (
+        av.open(make_clip(tmp_path / "clip.mkv", "flac")) as source,
+        av.open(tmp_path / "jump.mkv", "w") as movie,
+    ):
+        streams = {s.index: movie.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.size:
+                if packet.stream.type == "audio" and packet.pts * packet.time_base > 2:
+                    packet.pts = packet.dts = packet.pts + 3600_000
+                packet.stream = streams[packet.stream.index]
+                movie.mux(packet)
+    notes = carry(tmp_path / "jump.mkv", tmp_path / "matte.webm")
+    assert any("damaged" in note for note in notes)
+    assert heard(tmp_path / "matte.webm") == pytest.approx(CLICKS[:2], abs=0.0015)
+
+
+def test_a_sample_rate_that_no_sound_has_is_left_out(tmp_path: Path) -> None:
+    data = bytearray(make_clip(tmp_path / "clip.mov", "pcm_s16le").read_bytes())
+    at = data.index(b"sowt") + 28  # QuickTime File Format, sound sample description: 16.16 bits
+    data[at : at + 4] = b"\0\1\0\0"
+    (tmp_path / "slow.mov").write_bytes(data)
+    notes = carry(tmp_path / "slow.mov", tmp_path / "matte.webm")
+    assert any("left out: 1 samples a second" in note for note in notes)
+
+
 @pytest.mark.parametrize(("layout", "channels"), [("mono", 1), ("5.1", 6), ("5.1(side)", 6), ("7.1", 8)])
 def test_every_channel_is_kept(layout: str, channels: int, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", "pcm_s16le", layout=layout)

@@ -17,6 +17,10 @@ __all__ = ["CopiedTrack", "EncodedTrack", "Span", "Track"]
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 """The arrangement of each number of channels that AAC, Opus and FLAC are defined for."""
 _BITS_PER_SECOND_AND_CHANNEL = 96_000
+_SAMPLE_RATES = range(1_000, 1_000_001)
+"""What sound can have; at one sample a second a packet of a damaged file would last for hours."""
+_LONGEST_SILENCE = Fraction(300)
+"""Seconds of a gap that are filled, which takes 0.4 MB each: a longer one is a damaged time stamp."""
 _LONGEST_LEAD_IN = Fraction(1, 5)
 """Seconds of hidden packets before the first that is heard that may be its codec's lead-in, and no cut-off sound."""
 
@@ -126,6 +130,7 @@ class EncodedTrack:
 
     Raises:
         av.error.FFmpegError: the encoder takes no such number of channels.
+        ValueError: no sound has such a sample rate.
     """
 
     def __init__(self, movie: OutputContainer, source: av.AudioStream, span: Span, container: Container) -> None:
@@ -134,6 +139,8 @@ class EncodedTrack:
         self._span = span
         self._decoder = source.codec_context
         own = source.codec_context
+        if own.sample_rate not in _SAMPLE_RATES:
+            raise ValueError(f"{own.sample_rate} samples a second are no sound")
         layout = _LAYOUTS.get(own.layout.nb_channels, own.layout.name)
         rates = av.Codec(container.sound_codec, "w").audio_rates
         rate = container.sound_rate or (own.sample_rate if not rates or own.sample_rate in rates else max(rates))
@@ -142,6 +149,7 @@ class EncodedTrack:
         self._stream = cast("av.AudioStream", movie.add_stream(container.sound_codec, rate=rate))
         self._encoder = _set_up(self._stream.codec_context, rate, layout)
         self._encoder.open()  # only an open encoder knows how many samples it wants at a time
+        self._end: Fraction | None = None
         self._graph: av.filter.Graph | None = None
         self._shape: tuple[str, str, int] | None = None
         _describe(self._stream, source, container)
@@ -174,6 +182,10 @@ class EncodedTrack:
             # Nothing is heard before time 0.
             if not self._span.holds(start, end) or end + self._span.shift <= 0:
                 continue
+            if self._end is not None and start - self._end > _LONGEST_SILENCE:
+                self.damaged += 1
+                continue
+            self._end = max(end, self._end or end)
             frame.time_base = Fraction(1, frame.sample_rate)
             frame.pts = round((start + self._span.shift) * frame.sample_rate)
             graph = self._graph_for(frame)
