@@ -80,8 +80,8 @@ def trimap_of_silhouette(subject: Tensor, core: Tensor, share: Tensor, size: int
     Args:
         subject: ``[H, W]`` bool.
         core: ``[H, W]`` bool, its opaque part.
-        share: ``[H, W]`` float32, how much of the background shows, 0 to 1. Places where it is below a half on average,
-            as by spill, and which are shut in by the core, belong to it.
+        share: ``[H, W]`` float32, how much of the background shows, 0 to 1. Places where it is below a quarter on
+            average, as by spill, and which are shut in by the core, belong to it.
         size: longer side of the whole picture.
 
     Returns:
@@ -93,12 +93,21 @@ def trimap_of_silhouette(subject: Tensor, core: Tensor, share: Tensor, size: int
     labels, areas = label_components(~core)
     outside = torch.bincount(labels[~subject], minlength=len(areas))
     shown = torch.bincount(labels.flatten(), share.flatten(), minlength=len(areas)) / areas.clamp(min=1)
-    core = core | ((outside == 0) & (shown < 0.5))[labels]
+    core = core | ((outside == 0) & (shown < 0.25))[labels]
 
     speck = (size / 160) ** 2
     foreground = _without_specks(erode(core, max(2.0, size / 160)), speck)
-    background = _without_specks(erode(~subject, max(2.0, size / 90)), speck)
-    return trimap_of(foreground, background)
+    wide = erode(~subject, max(2.0, size / 90))
+    # What is seen through a narrow gap stays sure in its middle, if it is no speck.
+    labels, areas = label_components(~subject)
+    narrow = (torch.bincount(labels[wide], minlength=len(areas)) == 0) & (areas > (size / 50) ** 2)
+    background = _without_specks(wide | (erode(~subject, max(2.0, size / 200)) & narrow[labels]), speck)
+    # Where what lies between is thick it is hair, and hair goes on where it looks opaque.
+    hair = erode(subject & ~core, size / 160)
+    drawn = foreground & ~dilate(hair, size / 160 + size / 80)
+    labels, areas = label_components(foreground)
+    lost = torch.bincount(labels[drawn], minlength=len(areas)) == 0
+    return trimap_of(drawn | (foreground & lost[labels]), background)
 
 
 def around(subject: Tensor, size: int) -> tuple[slice, slice]:
