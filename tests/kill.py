@@ -78,9 +78,11 @@ def main() -> int:
             whole.mkdir()
             process = start(clip, f"{name.removesuffix(file)}{whole}/{file}")
             began = wait_for_work(process, whole)
+            while process.poll() is None and not (whole / file).exists():
+                time.sleep(0.005)
+            length = time.monotonic() - began
             process.communicate()
             assert process.returncode == 0
-            length = time.monotonic() - began
             draw = random.Random(f"{asked.seed} {name}")
             for number in range(asked.runs):
                 folder = root / f"run{number}"

@@ -18,7 +18,7 @@ from videomatte.cli import main
 from videomatte.errors import InputError, OutputError
 from videomatte.io import segments, tee
 from videomatte.scenes import SceneSettings, write_clip
-from videomatte.types import MatteFrame, TrimapFrame
+from videomatte.types import MatteFrame, RunReport, TrimapFrame
 
 FRAMES, LENGTH = 8, 3
 SETTINGS: dict[str, object] = {"key": "green", "model": "laplacian"}
@@ -255,3 +255,18 @@ def test_a_clip_that_is_gone_is_one_line_and_loses_nothing(left: Path, clip: Pat
     finally:
         away.rename(clip)
     assert videomatte.matte(clip, tmp_path / "m.mov", **SETTINGS).frames_out == 2
+
+
+def test_a_composite_goes_on_with_the_background_where_it_was(clip: Path, tmp_path: Path, stop_at: Callable) -> None:
+    from pipelines.greenscreen import replace_background
+
+    def run(output: Path) -> RunReport:
+        return replace_background(clip, clip, output, **SETTINGS)
+
+    run(tmp_path / "whole.mp4")
+    stop_at(7, Stopped())
+    with pytest.raises(Stopped):
+        run(tmp_path / "m.mp4")
+    stop_at(None, Stopped())
+    assert any("going on from frame 6" in note for note in run(tmp_path / "m.mp4").fallbacks)
+    assert interrupted.content(tmp_path / "m.mp4") == interrupted.content(tmp_path / "whole.mp4")
