@@ -112,6 +112,16 @@ def test_equal_frames_pass_to_the_bit(clip: Clip) -> None:
         assert torch.equal(item.alpha, still[0].alpha)
 
 
+def test_a_matte_gone_wrong_is_healed_and_spoils_no_other() -> None:
+    """Five equal frames, the middle one's matte wrong by 0.6: its neighbours see it contradicted."""
+    rgb, truth = torch.rand(3, 96, 128), torch.full((1, 96, 128), 0.3)
+    mattes = [matte(i, rgb, truth + 0.6 * (i == 2), torch.full((1, 96, 128), 128).byte()) for i in range(5)]
+    errors = [float((item.alpha - truth).abs().mean()) for item in calm(mattes)]
+    assert errors[2] < 0.6 * 0.4, "two witnesses against one"
+    assert max(errors[1], errors[3]) < 0.6 * 0.02
+    assert max(errors[0], errors[4]) < 1e-6
+
+
 def test_what_moves_fast_is_not_blurred() -> None:
     """A soft disc that flies over a textured ground, its matte exact: no ghost before it or behind it."""
     rows, columns = torch.meshgrid(torch.arange(120.0), torch.arange(200.0), indexing="ij")

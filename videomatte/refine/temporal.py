@@ -36,6 +36,8 @@ NOISE = 3.0
 """Difference of the pictures, in units of their typical one, from which on they show different things."""
 NOISE_FLOOR = 0.004
 """Added to it: one step of 8 bits."""
+CONTRADICTION = 0.25
+"""Difference of the two neighbours' alphas at which they are followed half as far, or less."""
 SAME = 1e-3
 """Alphas closer than this are equal: reading between pixels rounds, and what is opaque must stay so."""
 
@@ -91,6 +93,11 @@ class Temporal:
         own = _planes(matte)[:, *box]
         others = [_brought(own, other, flow, confidence, box) for other, flow, confidence in neighbours]
         trusts = [self._strength * trust for trust, _ in others]
+        if len(others) == 2:
+            # Neighbours that contradict each other are no witnesses: one of the two mattes has gone wrong.
+            (first, second), difference = trusts, others[0][1][:1] - others[1][1][:1]
+            doubt = torch.minimum(first, second) * (1 - torch.exp(-(difference / CONTRADICTION).square()))
+            trusts = [trust * (1 - doubt) for trust in trusts]
         alpha = _mean(own[:1], torch.ones_like(own[:1]), [planes[:1] for _, planes in others], trusts)
         calm = [torch.where(unknown[:, *box], alpha, own[:1])]
         if matte.foreground is not None:
