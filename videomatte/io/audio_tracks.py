@@ -66,10 +66,11 @@ class CopiedTrack:
         container: what the movie is.
 
     Raises:
-        ValueError: the container does not take the codec.
+        ValueError: the container does not take the codec, or no sound has such a sample rate.
     """
 
     def __init__(self, movie: OutputContainer, source: av.AudioStream, span: Span, container: Container) -> None:
+        _check_rate(source)
         self.damaged = 0
         self._movie = movie
         self._span = span
@@ -139,8 +140,7 @@ class EncodedTrack:
         self._span = span
         self._decoder = source.codec_context
         own = source.codec_context
-        if own.sample_rate not in _SAMPLE_RATES:
-            raise ValueError(f"{own.sample_rate} samples a second are no sound")
+        _check_rate(source)
         layout = _LAYOUTS.get(own.layout.nb_channels, own.layout.name)
         rates = av.Codec(container.sound_codec, "w").audio_rates
         rate = container.sound_rate or (own.sample_rate if not rates or own.sample_rate in rates else max(rates))
@@ -237,6 +237,12 @@ def _pulled(graph: av.filter.Graph) -> Iterator[av.AudioFrame]:
             yield cast("av.AudioFrame", graph.pull())
         except (av.error.BlockingIOError, av.error.EOFError):
             return
+
+
+def _check_rate(source: av.AudioStream) -> None:
+    rate = source.codec_context.sample_rate
+    if rate not in _SAMPLE_RATES:
+        raise ValueError(f"{rate} samples a second are no sound")
 
 
 def _set_up(encoder: av.AudioCodecContext, rate: int, layout: str) -> av.AudioCodecContext:
