@@ -38,6 +38,8 @@ _DEPTH, _SMALL_HOLE, _GAP = 40, 60, 20
 none, and of one that may be none."""
 _TRANSLUCENT = 0.25
 """Share of the plate's texture from which on it is seen through something, such as a veil; less is chance."""
+_TEXTURE = 0.02
+"""Standard deviation of a channel below which the plate has no texture to be seen through anything."""
 _LEAST_NOISE, _MOST_NOISE = 0.004, 0.06
 """Standard deviation below which nothing is trusted, a level of 8 bits; and beyond which it is no noise, but another
 place."""
@@ -168,7 +170,7 @@ def _regression(picture: Tensor, plate: Tensor, reach: int, noise: float) -> Ten
     products = torch.cat([picture, plate, picture * plate, plate.square()])
     y, x, xy, xx = box_mean(products, reach).chunk(4)
     covariance, variance = (xy - x * y).sum(0), (xx - x * x).sum(0)
-    return (covariance / (variance + 4 * max(noise, _LEAST_NOISE) ** 2)).clamp(0, 1)
+    return (covariance / (variance + 4 * noise**2 + 3 * _TEXTURE**2)).clamp(0, 1)
 
 
 def _slope(picture: Tensor) -> Tensor:
