@@ -50,7 +50,13 @@ _SOUND_NOTES = """\
 All tracks are kept with their languages, each packet at its own time: late starts, gaps and lead-ins stay what they
 are. Of a part of a clip (`--start`, `--end`) the packets are kept that overlap it, so sound begins and ends within a
 packet (AAC: 21 ms) of the pictures, in sync with them. A track that nobody can decode is left out, and the report says
-so. `--no-audio` leaves all out; images hold none.
+so; so are packets that are damaged, or more than five minutes after the one before where sound is encoded anew.
+`--no-audio` leaves all out; images hold none.
+
+A part keeps the clip's clock: with `--start 10s` the first picture of a movie comes at 10 s, and lies over the clip by
+itself. MOV and MP4 say so by an edit list of each track, WebM and MKV by the packets' times. Players that show a file
+from its first picture on (ffmpeg reads it so, to the tick) begin at once, those that show it from time 0 stay empty
+until then: `ffmpeg -i part.mov -map 0 -c copy moved.mov` makes it begin at 0.
 """
 
 _CONTENTS: dict[Content, str] = {"both": "colour + alpha", "foreground": "colour", "alpha": "matte"}
