@@ -7,7 +7,9 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -17,7 +19,7 @@ from clips import write_clip
 
 from videomatte.cli import main
 from videomatte.errors import InputError
-from videomatte.io import open_sink, open_source, probe
+from videomatte.io import av_source, open_sink, open_source, probe
 from videomatte.io.limits import MAX_PIXELS, MAX_SIDE
 from videomatte.io.watchdog import Watchdog
 from videomatte.types import MatteFrame, TrimapFrame
@@ -222,13 +224,13 @@ def test_damaged_sound_that_is_copied_does_not_cost_the_pictures(tmp_path: Path)
 
 
 def test_a_decoder_that_never_returns_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("videomatte.io.watchdog.PATIENCE_SECONDS", 0.6)
+    monkeypatch.setattr("videomatte.io.watchdog.PATIENCE_SECONDS", 1.5)
     watchdog = Watchdog(tmp_path / "clip.mp4")
     assert watchdog.call(lambda value: value + 1, 2) == 3
 
     def long_but_moving() -> str:
         for _ in range(8):
-            time.sleep(0.2)
+            time.sleep(0.25)
             watchdog.alive()
         return "done"
 
@@ -237,11 +239,36 @@ def test_a_decoder_that_never_returns_is_given_up(tmp_path: Path, monkeypatch: p
         watchdog.call(lambda: 1 // 0)
     gate = threading.Event()
     for _ in range(2):
-        with pytest.raises(InputError, match=r"clip\.mp4: the decoder has given nothing for 1 s"):
+        with pytest.raises(InputError, match=r"clip\.mp4: the decoder has given nothing for 2 s"):
             watchdog.call(gate.wait)
         assert watchdog.stuck
     watchdog.close()  # does not wait for it
     gate.set()
+
+
+def test_a_stuck_decoder_ends_the_run_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stuck for real, at its fourth packet: the run ends all the same, and leaves nothing."""
+    clip = write_clip(tmp_path / "clip.mp4", 12)
+    gate, plain = threading.Event(), av_source.decodable
+
+    def stuck(*arguments: Any) -> Iterator[Any]:
+        for number, packet in enumerate(plain(*arguments)):
+            if number == 3:
+                gate.wait()
+            yield packet
+
+    monkeypatch.setattr("videomatte.io.watchdog.PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(av_source, "decodable", stuck)
+    try:
+        words = ["matte", str(clip), "-o", str(tmp_path / "matte.mov"), "--key", "green", "--quiet"]
+        assert main(words) == 1
+        assert "clip.mp4: the decoder has given nothing for 1 s" in capsys.readouterr().err
+        assert not [t for t in threading.enumerate() if t.name == "videomatte-boundary"]
+    finally:
+        gate.set()
+    assert [p.name for p in tmp_path.iterdir()] == ["clip.mp4"]
 
 
 def test_no_source_leaves_a_thread_behind(tmp_path: Path) -> None:
