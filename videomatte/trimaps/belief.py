@@ -10,7 +10,7 @@ sure; where they contradict each other, and in holes that motion opened, what is
 leak is stopped, a subject that comes out of hiding is seen, and an error made once does not go on for ever.
 
 Softness is carried besides: that a region is hair is known from where it was painted so. Flow is of little use there,
-for it follows the background seen between the strands; so softness goes along with the nearest sure subject, too.
+for it follows the background seen between the strands; softness goes along with the nearest sure subject.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ REACH = 12.0
 a grey street has no colour of its own, and the matting could tell no better."""
 SOFT = (0.03, 0.97)
 """Alphas between these are soft."""
-NEAR = 4.
-SOFTNESS_KEPT = 0.85
-"""Share of the softness that stays where a frame's matte is not soft: a band closes over many frames, not at once."""
+NEAR = 4.0
+"""Pixels around a soft alpha within which softness is confirmed: strands have gaps."""
+SOFTNESS_KEPT = 0.93
+"""Share of the softness that stays where no matte confirms it: a band closes over some frames, not at once."""
 SOFT_ABOVE = 0.5
 """Softness from which a pixel is unknown."""
-MARGIN, WIDE_MARGIN = 4.0, 6.0
+MARGIN, WIDE_MARGIN = 3.0, 5.0
 """Pixels by which what is unknown is widened, where flow is sure and where it is doubtful."""
 AGING = 0.98
 """Trust that is left after a frame, however sure the flow."""
-
 DECISIVENESS = 4
 """Power of the trust by which two beliefs are weighed: the nearer keyframe's is not to be blurred by the other's."""
 
@@ -100,10 +100,9 @@ def carry(belief: Belief, before: Tensor, after: Tensor, statistics: ColourStati
     flow = estimate_flow(torch.cat([after, before]), torch.cat([before, after]), working_side=FLOW_SIDE)
     back, there = flow.chunk(2)
     confidence = flow_confidence(back, there)
-    carried = warp(torch.cat([belief.subject, belief.softness, belief.trust], dim=1), back)
-    subject, softness, trust = carried.chunk(3, dim=1)
-    opaque = (subject > 1 - LEARNED) & (softness < SOFT_ABOVE)
-    softness = torch.maximum(softness, warp(belief.softness, _spread(back, confidence * opaque)))
+    subject, trust = warp(torch.cat([belief.subject, belief.trust], dim=1), back).chunk(2, dim=1)
+    opaque = subject > 1 - LEARNED
+    softness = warp(belief.softness, _spread(back, confidence * opaque))
     odds = confidence * _odds(subject) + COLOUR_WEIGHT * _odds(statistics.judge(after))
     return Belief(torch.sigmoid(odds), softness, AGING * trust * (1 + confidence) / 2, confidence)
 
