@@ -1,8 +1,10 @@
 """ViTMatte here and in transformers, with the same drawn weights: equality, time and memory.
 
     python -m benchmarks.vitmatte parity time memory
+    python -m benchmarks.vitmatte tables
 
-Parity takes some 10 minutes on two cores, time another 10, memory 15 and up to 12 GB.
+Parity takes some 10 minutes on two cores, time another 5, memory 15 and all there is. The tables of docs/performance.md
+are printed from the results.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ def parity() -> list[dict[str, object]]:
                 levels = 255 * _difference(fast, rgb, trimap, expected, batch)
                 row = {
                     "network": name,
-                    "size": f"{height}x{width}",
+                    "size": f"{width}×{height}",
                     "batch": batch,
                     "std_alpha": round(float(expected[:batch].std()), 3),
                     "fp32_max": float(difference.max()),
@@ -64,7 +66,7 @@ def _difference(network: nn.Module, rgb: Tensor, trimap: Tensor, expected: Tenso
     return (alpha - expected[:batch]).abs()
 
 
-def timing(rounds: int = 5) -> dict[str, object]:
+def timing(rounds: int = 3) -> dict[str, object]:
     """Seconds a frame of 1280×720, interleaved, and what share of ours the backbone and the decoder have."""
     results: dict[str, object] = {}
     rgb, trimap = (x.to(DEVICE) for x in reference.picture(1, 720, 1280))
@@ -154,7 +156,7 @@ def frame(whose: str, name: str, height: str, width: str, precision: str) -> dic
     return {
         "whose": whose,
         "network": name,
-        "size": f"{height}x{width}",
+        "size": f"{width}×{height}",
         "precision": precision,
         "peak_gb": round(peak / 1e9, 2),
         "before_gb": round(before / 1e9, 2),
@@ -172,7 +174,40 @@ def _refuse_more_memory_than_there_is() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
+def tables() -> str:
+    """The results in Markdown."""
+    results = json.loads((harness.RESULTS / "vitmatte.json").read_text())
+    lines = [
+        "| network | transformers | fp32 | auto | times faster, fp32 | auto | backbone of auto |",
+        "|---" * 7 + "|",
+    ]
+    for name, row in results.get("time", {}).items():
+        seconds = [f"{row['seconds'][run]['median']:.2f} s" for run in ("transformers", "fp32", "auto")]
+        faster = [
+            "{median:.2f} ({min:.2f} to {max:.2f})".format(**row["times_faster"][run]) for run in ("fp32", "auto")
+        ]
+        lines.append(f"| {' | '.join([name, *seconds, *faster])} | {row['share']['auto']['backbone']:.0%} |")
+    lines += ["", "| whose | network | frame | precision | peak memory | seconds |", "|---" * 6 + "|"]
+    for row in results.get("memory", []):
+        outcome = "fails: memory | " if row["failure"] else f"{row['peak_gb']} GB | {row['seconds']}"
+        lines.append(f"| {row['whose']} | {row['network']} | {row['size']} | {row['precision']} | {outcome} |")
+    lines += [
+        "",
+        "| network | frame | batch | fp32, largest | auto, mean of 255 | auto, largest of 255 |",
+        "|---" * 6 + "|",
+    ]
+    for row in results.get("parity", []):
+        lines.append(
+            f"| {row['network']} | {row['size']} | {row['batch']} | {row['fp32_max']:.1e}"
+            f" | {row['autocast_mean_levels']:.2f} | {row['autocast_max_levels']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
 def main(words: list[str]) -> None:
+    if words == ["tables"]:
+        print(tables())
+        return
     if words[:1] == ["frame"]:
         print(json.dumps(frame(*words[1:])))
         return
