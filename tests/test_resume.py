@@ -21,7 +21,7 @@ from videomatte.scenes import SceneSettings, write_clip
 from videomatte.types import MatteFrame, RunReport, TrimapFrame
 
 FRAMES, LENGTH = 8, 3
-SETTINGS: dict[str, object] = {"key": "green", "model": "laplacian"}
+SETTINGS: dict[str, object] = {"key": "green", "model": "laplacian", "foreground": "source", "temporal": 0.0}
 OUTPUTS = ["m.mov", "m.webm", "ffv1:m.mkv", "frames/", "alpha:matte.mp4"]
 
 
@@ -127,7 +127,7 @@ def test_after_an_error_the_same_command_goes_on(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    words = ["matte", str(clip), "--key", "green", "--model", "laplacian", "--quiet"]
+    words = ["matte", str(clip), *(f"--{name}={value}" for name, value in SETTINGS.items()), "--quiet"]
     words += [word for name in OUTPUTS for word in ("-o", inside(tmp_path, name))]
     stop_at(7, error)
     assert main(words) in (130, 143)
@@ -167,6 +167,18 @@ def test_matting_goes_on_where_it_stopped_and_keying_does_not(
     assert (report.frames_in, report.frames_out) == (FRAMES, 2)
     assert any("going on from frame 6" in note for note in report.fallbacks)
     assert interrupted.content(tmp_path / "m.mov") == interrupted.content(undisturbed / "m.mov")
+
+
+def test_stages_that_look_around_see_what_they_would_have(clip: Path, tmp_path: Path, stop_at: Callable) -> None:
+    """A filter over time needs the mattes before the first that is wanted, and batches their own frames."""
+    settings = SETTINGS | {"temporal": 1.0, "batch": 2}  # segments of four frames, then
+    videomatte.matte(clip, tmp_path / "whole.mov", **settings)
+    stop_at(6, Stopped())
+    with pytest.raises(Stopped):
+        videomatte.matte(clip, tmp_path / "m.mov", **settings)
+    stop_at(None, Stopped())
+    assert videomatte.matte(clip, tmp_path / "m.mov", **settings).frames_out == 4
+    assert interrupted.content(tmp_path / "m.mov") == interrupted.content(tmp_path / "whole.mov")
 
 
 @pytest.mark.parametrize("change", [{"key": "auto"}, {"end": "7"}])
@@ -261,7 +273,7 @@ def test_a_composite_goes_on_with_the_background_where_it_was(clip: Path, tmp_pa
     from pipelines.greenscreen import replace_background
 
     def run(output: Path) -> RunReport:
-        return replace_background(clip, clip, output, **SETTINGS)
+        return replace_background(clip, clip, output, **(SETTINGS | {"temporal": 1.0}))
 
     run(tmp_path / "whole.mp4")
     stop_at(7, Stopped())
