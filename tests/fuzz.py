@@ -169,7 +169,8 @@ def _matte(path: Path, folder: Path) -> str:
     output = folder / "matte.mov"
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
-        code = main(["matte", str(path), "-o", str(output), "--key", "green", "--quiet"])
+        words = ["matte", str(path), "-o", str(output), "--key", "green", "--foreground", "source", "--temporal", "0"]
+        code = main([*words, "--quiet"])
     made = output.exists()
     output.unlink(missing_ok=True)
     if code not in (0, 1, 2) or "internal error" in said.getvalue():
