@@ -46,7 +46,8 @@ def test_every_frame_arrives_on_time_at_full_size(green_clip: Path, tmp_path: Pa
     alpha = torch.stack([f.alpha.float() for f in result if f.alpha is not None])
     assert len(alpha) == len(source)
     assert alpha.std() > 0.2 * alpha.max(), "the matte holds a subject and a background"
-    assert {s.name for s in report.stages} == {"decode", "trimap", "matte", "foreground", "temporal", "encode", "verify", "join"}
+    stages = {"decode", "trimap", "matte", "foreground", "temporal", "encode", "verify", "join"}
+    assert {s.name for s in report.stages} == stages
     assert sum(s.share for s in report.stages) == pytest.approx(1)
 
 
