@@ -47,7 +47,7 @@ SOFT = (0.03, 0.97)
 """Alphas between these are soft."""
 NEAR = 4.0
 """Pixels around a soft alpha within which softness is confirmed: strands have gaps."""
-SOFTNESS_KEPT = 0.93
+SOFTNESS_KEPT = 0.97
 """Share of the softness that stays where no matte confirms it: a band closes over some frames, not at once."""
 SOFT_ABOVE = 0.5
 """Softness from which a pixel is unknown."""
