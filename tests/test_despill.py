@@ -52,6 +52,15 @@ def test_takes_spill_of_any_hue_off_a_grey_subject(screen: tuple[float, float, f
     torch.testing.assert_close((clean * LUMA).sum(0), (spilled * LUMA).sum(0), atol=2e-6, rtol=0)
 
 
+def test_no_colour_is_pushed_beyond_white() -> None:
+    """What is taken of green comes back as red and blue; past white, files would lose it and composites show it."""
+    alpha = disc()
+    bright = even((0.9, 0.9, 0.9)) + 0.1 * edge_band(alpha) * colour((-1, 1, -1))
+    clean = despill(bright, alpha, hue_of(SCREENS["green"]))
+    assert (clean != bright).any()
+    assert clean.max() <= 1
+
+
 def test_the_inside_stays_to_the_bit() -> None:
     alpha, noise = disc(), torch.rand(3, HEIGHT, WIDTH)
     clean = despill(noise, alpha, hue_of(SCREENS["green"]))

@@ -75,8 +75,8 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float) -> Tensor:
         hue: of the screen, in radians: red 0, green 2π/3, blue 4π/3.
 
     Returns:
-        ``[3, H, W]`` float32 of the same BT.709 luma (of the encoded values), unless colours end at 0. Where
-        :func:`edge_band` is 0 it is the foreground given, to the bit.
+        ``[3, H, W]`` float32 of the same BT.709 luma (of the encoded values), unless colours end at 0 or at
+        white. Where :func:`edge_band` is 0 it is the foreground given, to the bit.
 
     Raises:
         ShapeError: the shapes are not as above.
@@ -99,7 +99,9 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float) -> Tensor:
     alike = torch.exp(-((ratios[1:] - means[1:]) / (ALIKE + deviations[1:])).square())
     limit = torch.lerp(other, torch.minimum(means[:1], other), alike) * luma
     excess = (towards[None] - limit).clamp(min=0) * band
-    return torch.where(excess > 0, (foreground - excess * _at_constant_luma(hue, foreground)).clamp(min=0), foreground)
+    calmed = foreground - excess * _at_constant_luma(hue, foreground)
+    white = foreground.amax().clamp(min=1)  # what no output could hold would show in composites alone
+    return torch.where(excess > 0, torch.minimum(calmed.clamp(min=0), white), foreground)
 
 
 def _near_inside(values: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
