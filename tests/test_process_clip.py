@@ -72,11 +72,13 @@ def test_composed_by_hand_gives_the_same_as_one_call(green_clip: Path, tmp_path:
             sink.write(matte)
     one, hand = read(tmp_path / "one.mov"), read(tmp_path / "hand.mov")
     assert len(one) == len(hand) == 3
+    # Sums are split by as many threads as torch has, and PyMatting's numba changes that of the main thread alone: the
+    # last bit of a float may differ, and with it how ProRes rounds a block. One level of 8 bits is far above that.
     for a, b in zip(one, hand, strict=True):
-        assert torch.equal(a.rgb, b.rgb)
+        assert (a.rgb.int() - b.rgb.int()).abs().max() <= 257
         assert a.alpha is not None
         assert b.alpha is not None
-        assert torch.equal(a.alpha, b.alpha)
+        assert (a.alpha.int() - b.alpha.int()).abs().max() <= 257
 
 
 def test_report_is_written_with_resolved_settings(green_clip: Path, tmp_path: Path) -> None:
