@@ -55,7 +55,7 @@ def test_takes_spill_of_any_hue_off_a_grey_subject(screen: tuple[float, float, f
 def test_no_colour_is_pushed_beyond_white() -> None:
     """What is taken of green comes back as red and blue; past white, files would lose it and composites show it."""
     alpha = disc()
-    bright = even((0.9, 0.9, 0.9)) + 0.1 * edge_band(alpha) * colour((-1, 1, -1))
+    bright = torch.lerp(even((1.0, 0.8, 0.1)), even((1.0, 1.0, 0.1)), edge_band(alpha))
     clean = despill(bright, alpha, hue_of(SCREENS["green"]))
     assert (clean != bright).any()
     assert clean.max() <= 1
