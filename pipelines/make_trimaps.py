@@ -21,7 +21,8 @@ from pipelines.keyframes import keyframe_paths
 from pipelines.line import Line
 from videomatte.config import MatteSettings, TrimapSettings, fingerprint
 from videomatte.device import resolve_device
-from videomatte.engine import Clock, Threads, peak_memory_bytes
+from videomatte.engine import Clock, Threads
+from videomatte.engine.report import run_report
 from videomatte.io import open_sink, open_source
 from videomatte.io.job import describe_job
 from videomatte.io.span import expected_frames
@@ -92,14 +93,11 @@ def make_trimaps(
             count += 1
     stretches.remember()
     resolved = {"clip": str(clip), "output": str(output), **dataclasses.asdict(settings)}
-    return RunReport(
-        frames_in=clock.items("decode"),
+    return run_report(
+        clock,
+        started,
+        resolved,
         frames_out=count,
-        seconds=time.perf_counter() - started,
-        stages=clock.report(),
-        peak_memory_bytes=peak_memory_bytes(),
-        settings=resolved,
-        settings_fingerprint=fingerprint(resolved),
         fallbacks=(*line.fallbacks, *sink.notes),
         paint_next=stretches.suggestions,
     )

@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from pipelines.keyframes import named_files
 from pipelines.line import Line
-from videomatte.config import MatteSettings, fingerprint
+from videomatte.config import MatteSettings
 from videomatte.device import resolve_device
-from videomatte.engine import Clock, Threads, peak_memory_bytes
+from videomatte.engine import Clock, Threads
+from videomatte.engine.report import run_report
 from videomatte.errors import UsageError, naming
 from videomatte.io import Output, open_source, open_tee
 from videomatte.io.audio import Soundtrack
@@ -135,14 +136,11 @@ def process_clip(
             frames_out += 1
             bar.update()
         bar.close()
-    return RunReport(
-        frames_in=clock.items("decode"),
+    return run_report(
+        clock,
+        started,
+        resolved,
         frames_out=frames_out,
-        seconds=time.perf_counter() - started,
-        stages=clock.report(),
-        peak_memory_bytes=peak_memory_bytes(),
-        settings=resolved,
-        settings_fingerprint=fingerprint(resolved),
         fallbacks=(*line.fallbacks, *sink.notes, *(sheet.notes if sheet else ())),
         paint_next=line.suggestions,
     )

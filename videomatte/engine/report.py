@@ -4,16 +4,51 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
+from videomatte.config import fingerprint
+from videomatte.engine.clock import Clock
+from videomatte.engine.memory import peak_memory_bytes
 from videomatte.errors import OutputError
-from videomatte.types import RunReport
+from videomatte.types import RunReport, Suggestion
 
-__all__ = ["summary", "write_report"]
+__all__ = ["run_report", "summary", "write_report"]
 
 
 SUGGESTIONS = 3
 """Frames worth painting that the summary names; the report has them all."""
+
+
+def run_report(
+    clock: Clock,
+    started: float,
+    settings: dict[str, object],
+    *,
+    frames_out: int,
+    fallbacks: Iterable[str],
+    paint_next: tuple[Suggestion, ...],
+) -> RunReport:
+    """What a run that has just ended did.
+
+    Args:
+        clock: has counted the stages, those that decode as ``decode``.
+        started: when the run began, by `time.perf_counter`.
+        settings: the resolved ones.
+        frames_out, fallbacks, paint_next: as in `RunReport`.
+    """
+    return RunReport(
+        frames_in=clock.items("decode"),
+        frames_out=frames_out,
+        seconds=time.perf_counter() - started,
+        stages=clock.report(),
+        peak_memory_bytes=peak_memory_bytes(),
+        settings=settings,
+        settings_fingerprint=fingerprint(settings),
+        fallbacks=tuple(fallbacks),
+        paint_next=paint_next,
+    )
 
 
 def summary(report: RunReport, output: Path | str) -> str:
