@@ -57,7 +57,14 @@ class Line:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._matting = open_matting(self._settings.model, self._device, self._settings.batch)
+            self._matting = open_matting(
+                self._settings.model,
+                self._device,
+                self._settings.batch,
+                regions=self._settings.regions,
+                precision=self._settings.precision,
+                compile=self._settings.compile,
+            )
             self._propagate = self._open_propagation()
             if self._propagate is None:
                 self._trimaps = _open_trimaps(self._settings, self._given_trimaps, stack)

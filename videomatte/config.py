@@ -52,6 +52,13 @@ class TrimapSettings:
     """What turns trimaps into mattes: a name that 'videomatte models' lists, or the path of a checkpoint."""
     batch: int = 1
     """Frames that a network computes together: more keeps a GPU busier and takes as much more memory."""
+    regions: Literal["auto", "full"] = "auto"
+    """Where a network computes: in full only near unknown pixels, the rest of the picture in summary, or the full
+    picture alike."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """What a network computes in; auto is the device's fastest type that is safe."""
+    compile: bool = False
+    """Have torch compile the network: a minute or more for every size of picture, then faster on CUDA."""
     format: str | None = None
     """Output format by name, such as prores4444, where the extension of the output does not say enough."""
     device: str = "auto"

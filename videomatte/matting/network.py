@@ -6,6 +6,7 @@ mattes = NetworkMatting(load_model("embedded"))(trimap_frames)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +14,9 @@ from torch import Tensor
 from videomatte.errors import ModelError
 from videomatte.types import BACKGROUND, FOREGROUND, MatteFrame, TrimapFrame, unit_range
 
-__all__ = ["NetworkMatting"]
+__all__ = ["NetworkMatting", "Regions"]
+
+Regions = Literal["auto", "full"]
 
 
 class NetworkMatting:
@@ -28,14 +31,21 @@ class NetworkMatting:
             ``[B, 1, H, W]``; any height and width.
         device: where the model is.
         batch: most frames computed together. More keeps a GPU busier and takes as much more memory.
+        regions: ``auto`` asks a model that has one for its ``near_unknown(rgb, trimap) -> alpha``, which computes in
+            full only near unknown pixels; ``full`` computes all of the picture alike.
     """
 
     def __init__(
-        self, model: Callable[[Tensor, Tensor], Tensor], device: torch.device | str = "cpu", batch: int = 1
+        self,
+        model: Callable[[Tensor, Tensor], Tensor],
+        device: torch.device | str = "cpu",
+        batch: int = 1,
+        *,
+        regions: Regions = "auto",
     ) -> None:
-        self.model = model
         self.device = torch.device(device)
         self.batch = batch
+        self._run = getattr(model, "near_unknown", model) if regions == "auto" else model
         self.fallbacks: list[str] = []
         """What had to be done otherwise than asked, one sentence each."""
 
@@ -75,7 +85,7 @@ class NetworkMatting:
             rgb = unit_range(torch.stack([item.frame.rgb for item in items]).to(self.device))
             trimap = torch.stack([item.trimap for item in items]).to(self.device)
             # Sources of floats may hold NaN, infinity and scene-linear highlights; networks have learned 0..1.
-            alpha = self.model(torch.nan_to_num(rgb).clamp(0, 1), unit_range(trimap))
+            alpha = self._run(torch.nan_to_num(rgb).clamp(0, 1), unit_range(trimap))
         # Outside of inference mode, so that later stages may change the result in place.
         alpha = torch.where(trimap == FOREGROUND, 1.0, alpha).masked_fill(trimap == BACKGROUND, 0.0)
         return [one.to(item.trimap.device) for one, item in zip(alpha, items, strict=True)]
