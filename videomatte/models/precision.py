@@ -18,7 +18,6 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from videomatte.errors import UsageError
-from videomatte.models.heap import give_back_freed_memory
 
 __all__ = ["Float32Conv2d", "Precision", "autocast", "compute_dtype", "fold_batchnorm", "full_precision", "prepare"]
 
@@ -38,8 +37,7 @@ def prepare(
     """Make a trained network ready to run, in place: it can no longer be trained or saved.
 
     BatchNorm is folded into the convolution before it, weights are laid out channels last and, below float32, stored
-    in the type they are multiplied in, so that no call converts them again. On a CPU, memory that is freed goes back to
-    the system from now on.
+    in the type they are multiplied in, so that no call converts them again.
 
     Args:
         network: made of the modules of :mod:`videomatte.models`.
@@ -54,8 +52,6 @@ def prepare(
         UsageError: the device cannot compute in that precision.
     """
     dtype = compute_dtype(device, precision)
-    if device.type == "cpu":
-        give_back_freed_memory()
     network.eval().requires_grad_(False)  # noqa: FBT003 - torch's own call
     fold_batchnorm(network)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

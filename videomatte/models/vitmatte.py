@@ -17,6 +17,7 @@ from videomatte.errors import ShapeError
 from videomatte.models.backbone import PlainViT
 from videomatte.models.blocks import alpha_near
 from videomatte.models.detail_capture import DetailCapture
+from videomatte.models.heap import give_back_freed_memory
 from videomatte.models.mask_decoder import MaskDecoder
 from videomatte.models.precision import autocast
 from videomatte.models.tokens import features_near
@@ -25,6 +26,9 @@ __all__ = ["BASE", "SMALL", "ViTMatte", "ViTMatteConfig"]
 
 _DIVISOR = 32
 """Pictures are filled up to a multiple of this, as in training."""
+_LARGE_BATCH = 3_000_000
+"""Pixels from which on memory is worth more than the time it takes to ask the system for it again and again: a sixth on
+pictures of 2560×1440, which take minutes, but twice the time of small networks on small ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +154,8 @@ class ViTMatte(nn.Module):
     def _images(self, rgb: Tensor, trimap: Tensor, extra: Tensor | None) -> Tensor:
         """``[B, in_chans, H, W]``, normalised and filled up."""
         self._check(rgb, trimap, extra)
+        if rgb.device.type == "cpu" and rgb[:, 0].numel() >= _LARGE_BATCH:
+            give_back_freed_memory()
         parts = [(rgb.float() - self.mean) / self.std, trimap.float(), *([] if extra is None else [extra.float()])]
         images = F.pad(torch.cat(parts, dim=1), (0, -rgb.shape[3] % _DIVISOR, 0, -rgb.shape[2] % _DIVISOR))
         return images.contiguous(memory_format=torch.channels_last)
