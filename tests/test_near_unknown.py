@@ -1,5 +1,6 @@
 """Computing near unknown pixels alone: exact where it says so, and never more than the picture holds."""
 
+from fractions import Fraction
 from itertools import pairwise
 
 import pytest
@@ -8,9 +9,12 @@ import vitmatte_reference as reference
 from torch import Tensor
 from torch.nn import functional as F
 
+from videomatte.matting import NetworkMatting
+from videomatte.matting.changes import changed
 from videomatte.models.blocks import alpha_near, features_wanted
 from videomatte.models.tokens import features_near, share
 from videomatte.models.vitmatte import ViTMatte
+from videomatte.types import Frame, TrimapFrame
 
 ROUNDING = 2e-5
 """Both ways compute the same sums in another order, in float32, over features of size 1."""
@@ -143,6 +147,31 @@ def test_pictures_of_a_batch_do_not_see_each_other(network: ViTMatte) -> None:
         together = network.near_unknown(rgb, trimap)
         alone = torch.cat([network.near_unknown(rgb[i : i + 1], trimap[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(together, alone, atol=ROUNDING, rtol=0)
+
+
+def test_what_does_not_change_is_not_computed_again(network: ViTMatte) -> None:
+    """Three frames: the second is the first again, the third differs far from the unknown box and at another."""
+    rgb, _ = pictures(1, 256, 256)
+    rgb = rgb.repeat(3, 1, 1, 1)
+    rgb[2, :, 200:210, 200:210] = 0
+    trimap = torch.zeros(3, 1, 256, 256, dtype=torch.uint8)
+    trimap[:, :, 10:20, 10:20] = 128
+    trimap[:, :, 190:220, 190:220] = 128
+    new = changed(rgb, trimap)
+    assert new[0].all()
+    assert not new[1].any()
+    assert new[2, :, 192:224, 192:224].all()
+    assert not new[2, :, :64, :64].any()
+    frames = [
+        TrimapFrame(Frame(i, i, Fraction(1, 24), (rgb[i] * 255).to(torch.uint8)), trimap[i], "key") for i in range(3)
+    ]
+    mattes = list(NetworkMatting(network, batch=3)(iter(frames)))
+    assert torch.equal(mattes[0].alpha, mattes[1].alpha)
+    assert torch.equal(mattes[0].alpha[:, :64, :64], mattes[2].alpha[:, :64, :64])
+    alone = next(iter(NetworkMatting(network)(iter(frames[2:])))).alpha
+    assert not torch.equal(mattes[2].alpha[:, 190:220, 190:220], mattes[0].alpha[:, 190:220, 190:220])
+    # The same but for the tokens that the still box would have had as context.
+    assert float((mattes[2].alpha - alone)[:, 190:220, 190:220].abs().max()) < 0.2
 
 
 def test_bfloat16_near_is_bfloat16_network() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from videomatte.errors import ModelError
+from videomatte.matting.changes import changed
 from videomatte.types import BACKGROUND, FOREGROUND, MatteFrame, TrimapFrame, unit_range
 
 __all__ = ["NetworkMatting", "Regions"]
@@ -31,8 +32,9 @@ class NetworkMatting:
             ``[B, 1, H, W]``; any height and width.
         device: where the model is.
         batch: most frames computed together. More keeps a GPU busier and takes as much more memory.
-        regions: ``auto`` asks a model that has one for its ``near_unknown(rgb, trimap) -> alpha``, which computes in
-            full only near unknown pixels; ``full`` computes all of the picture alike.
+        regions: ``auto`` asks a model that has one for its ``near_unknown(rgb, trimap, wanted) -> alpha``, which
+            computes in full only near unknown pixels, and takes what does not change within a batch from the frame
+            before; ``full`` computes all of the picture alike.
     """
 
     def __init__(
@@ -45,7 +47,8 @@ class NetworkMatting:
     ) -> None:
         self.device = torch.device(device)
         self.batch = batch
-        self._run = getattr(model, "near_unknown", model) if regions == "auto" else model
+        self._model = model
+        self._only_near = regions == "auto" and hasattr(model, "near_unknown")
         self.fallbacks: list[str] = []
         """What had to be done otherwise than asked, one sentence each."""
 
@@ -85,10 +88,18 @@ class NetworkMatting:
             rgb = unit_range(torch.stack([item.frame.rgb for item in items]).to(self.device))
             trimap = torch.stack([item.trimap for item in items]).to(self.device)
             # Sources of floats may hold NaN, infinity and scene-linear highlights; networks have learned 0..1.
-            alpha = self._run(torch.nan_to_num(rgb).clamp(0, 1), unit_range(trimap))
+            rgb = torch.nan_to_num(rgb).clamp(0, 1)
+            alpha = self._near(rgb, trimap) if self._only_near else self._model(rgb, unit_range(trimap))
         # Outside of inference mode, so that later stages may change the result in place.
         alpha = torch.where(trimap == FOREGROUND, 1.0, alpha).masked_fill(trimap == BACKGROUND, 0.0)
         return [one.to(item.trimap.device) for one, item in zip(alpha, items, strict=True)]
+
+    def _near(self, rgb: Tensor, trimap: Tensor) -> Tensor:
+        new = changed(rgb, trimap)
+        alpha: Tensor = self._model.near_unknown(rgb, unit_range(trimap), new)  # type: ignore[attr-defined]
+        for here, before, is_new in zip(alpha[1:], alpha[:-1], new[1:], strict=True):
+            here.copy_(torch.where(is_new, here, before))
+        return alpha
 
     def _halve(self, items: list[TrimapFrame]) -> None:
         if self.device.type == "cuda":

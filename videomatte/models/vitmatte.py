@@ -128,16 +128,26 @@ class ViTMatte(nn.Module):
             alpha: Tensor = self.decoder(self.backbone(images), images)
         return alpha[:, :, : rgb.shape[2], : rgb.shape[3]]
 
-    def near_unknown(self, rgb: Tensor, trimap: Tensor) -> Tensor:
+    def near_unknown(self, rgb: Tensor, trimap: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Alpha of a batch of pictures, computed only near what is unknown in them.
 
         The backbone has a token for each patch that holds an unknown pixel or is beside one that does, and one token
         for many patches elsewhere (:mod:`videomatte.models.tokens`): an approximation. The decoder is computed where
         alpha depends on it (:mod:`videomatte.models.blocks`): exactly. A picture without unknown pixels costs nothing.
 
-        Args, Returns, Raises: as :meth:`forward`, but known pixels are as in the trimap.
+        Args:
+            rgb, trimap: as of :meth:`forward`.
+            wanted: ``[B, 1, H, W]`` bool, which of the unknown pixels matter; all if not given.
+
+        Returns:
+            As :meth:`forward`, but known pixels are as in the trimap, and unknown ones that do not matter are anything.
+
+        Raises:
+            ShapeError: as :meth:`forward`.
         """
         unknown = (trimap > 0.25) & (trimap < 0.75)
+        if wanted is not None:
+            unknown &= wanted
         if not isinstance(self.decoder, DetailCapture):
             return torch.where(unknown, self(rgb, trimap), trimap.round())
         some = unknown.flatten(1).any(1)
