@@ -26,7 +26,7 @@ from videomatte.types import UNKNOWN, unit_range
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 ALPHA_ALONE = {"foreground": "source", "temporal": 0.0}
-FEW, SOME, MANY = 1, 4, 12
+FEW, SOME, MANY = 1, 2, 6
 """Frames at a turn of what takes seconds, a second or two, and less than that for each."""
 COMPARED = 2
 """Frames whose alphas are compared."""

@@ -56,11 +56,17 @@ def tables(name: str) -> str:
         "floor": _floor,
         "memory": _memory,
     }
-    return "\n\n".join(table(results[part]) for part, table in made.items() if part in results)
+    found = [table(results[part]) for part, table in made.items() if part in results]
+    return "\n\n".join([_machine(results["machine"]), *found])
+
+
+def _machine(facts: dict[str, Any]) -> str:
+    where = facts["gpu"] or f"{facts['cores']} cores of {facts['cpu']}, {facts['instructions']}"
+    return f"{where}; *auto* precision is {facts['auto_precision']}; torch {facts['torch']}."
 
 
 def _end_to_end(part: dict[str, Any]) -> str:
-    stages_alone = [[name, harness.ranged(fps, ".1f")] for name, fps in part["fps"].items()]
+    stages_alone = [[name, harness.ranged(fps)] for name, fps in part["fps"].items()]
     runs = [
         [title, row["slowest"], harness.ranged(row["of_slowest"]), harness.ranged(row["of_one_after_another"])]
         for title, row in part["outputs"].items()
@@ -87,7 +93,7 @@ def _versus(part: dict[str, Any]) -> str:
 
 
 def _floor(part: dict[str, Any]) -> str:
-    rates = [[name, harness.ranged(fps, ".1f")] for name, fps in part["fps"].items()]
+    rates = [[name, harness.ranged(fps)] for name, fps in part["fps"].items()]
     networks = [
         [
             name,
