@@ -17,7 +17,7 @@ from videomatte.types import BACKGROUND, FOREGROUND, MatteFrame, TrimapFrame, un
 
 __all__ = ["NetworkMatting", "Regions"]
 
-Regions = Literal["auto", "full"]
+Regions = Literal["auto", "shared", "full"]
 
 
 class NetworkMatting:
@@ -32,9 +32,10 @@ class NetworkMatting:
             ``[B, 1, H, W]``; any height and width.
         device: where the model is.
         batch: most frames computed together. More keeps a GPU busier and takes as much more memory.
-        regions: ``auto`` asks a model that has one for its ``near_unknown(rgb, trimap, wanted) -> alpha``, which
-            computes in full only near unknown pixels, and takes what does not change within a batch from the frame
-            before; ``full`` computes all of the picture alike.
+        regions: ``auto`` asks a model that has one for ``near_unknown(rgb, trimap, wanted, shared=False) -> alpha``,
+            which leaves out what no unknown pixel depends on, and takes frames that do not change within a batch from
+            the one before; ``shared`` also has it approximate what is far from all unknown pixels, and does the same
+            with parts of frames; ``full`` computes all of every picture.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class NetworkMatting:
         self.device = torch.device(device)
         self.batch = batch
         self._model = model
-        self._only_near = regions == "auto" and hasattr(model, "near_unknown")
+        self._regions: Regions = regions if hasattr(model, "near_unknown") else "full"
         self.fallbacks: list[str] = []
         """What had to be done otherwise than asked, one sentence each."""
 
@@ -89,14 +90,16 @@ class NetworkMatting:
             trimap = torch.stack([item.trimap for item in items]).to(self.device)
             # Sources of floats may hold NaN, infinity and scene-linear highlights; networks have learned 0..1.
             rgb = torch.nan_to_num(rgb).clamp(0, 1)
-            alpha = self._near(rgb, trimap) if self._only_near else self._model(rgb, unit_range(trimap))
+            alpha = self._model(rgb, unit_range(trimap)) if self._regions == "full" else self._near(rgb, trimap)
         # Outside of inference mode, so that later stages may change the result in place.
         alpha = torch.where(trimap == FOREGROUND, 1.0, alpha).masked_fill(trimap == BACKGROUND, 0.0)
         return [one.to(item.trimap.device) for one, item in zip(alpha, items, strict=True)]
 
     def _near(self, rgb: Tensor, trimap: Tensor) -> Tensor:
-        new = changed(rgb, trimap)
-        alpha: Tensor = self._model.near_unknown(rgb, unit_range(trimap), new)  # type: ignore[attr-defined]
+        new, shared = changed(rgb, trimap), self._regions == "shared"
+        if not shared:  # all of a picture is context for the rest
+            new = new.flatten(1).any(1)[:, None, None, None].expand_as(new)
+        alpha: Tensor = self._model.near_unknown(rgb, unit_range(trimap), new, shared=shared)  # type: ignore[attr-defined]
         for here, before, is_new in zip(alpha[1:], alpha[:-1], new[1:], strict=True):
             here.copy_(torch.where(is_new, here, before))
         return alpha

@@ -128,16 +128,19 @@ class ViTMatte(nn.Module):
             alpha: Tensor = self.decoder(self.backbone(images), images)
         return alpha[:, :, : rgb.shape[2], : rgb.shape[3]]
 
-    def near_unknown(self, rgb: Tensor, trimap: Tensor, wanted: Tensor | None = None) -> Tensor:
-        """Alpha of a batch of pictures, computed only near what is unknown in them.
+    def near_unknown(
+        self, rgb: Tensor, trimap: Tensor, wanted: Tensor | None = None, *, shared: bool = False
+    ) -> Tensor:
+        """Alpha of a batch of pictures, computed only where something unknown depends on it.
 
-        The backbone has a token for each patch that holds an unknown pixel or is beside one that does, and one token
-        for many patches elsewhere (:mod:`videomatte.models.tokens`): an approximation. The decoder is computed where
-        alpha depends on it (:mod:`videomatte.models.blocks`): exactly. A picture without unknown pixels costs nothing.
+        That is the decoder near unknown pixels (:mod:`videomatte.models.blocks`), and the backbone for pictures that
+        have any. What comes out is what :meth:`forward` gives, unless tokens are shared.
 
         Args:
             rgb, trimap: as of :meth:`forward`.
             wanted: ``[B, 1, H, W]`` bool, which of the unknown pixels matter; all if not given.
+            shared: have the backbone use one token for many patches away from unknown pixels
+                (:mod:`videomatte.models.tokens`): several times faster, and an approximation.
 
         Returns:
             As :meth:`forward`, but known pixels are as in the trimap, and unknown ones that do not matter are anything.
@@ -155,9 +158,13 @@ class ViTMatte(nn.Module):
         if some.any():
             images, unknown = self._images(rgb[some], trimap[some], None), unknown[some]
             padded = F.pad(unknown, (0, -rgb.shape[3] % _DIVISOR, 0, -rgb.shape[2] % _DIVISOR))
-            near = F.max_pool2d(F.max_pool2d(padded.float(), self.config.patch_size), 3, 1, 1)[:, 0] > 0
             with autocast(images.device, self.backbone.patch_embed.proj.weight.dtype):
-                computed = alpha_near(self.decoder, features_near(self.backbone, images, near), images, padded)
+                if shared:
+                    near = F.max_pool2d(F.max_pool2d(padded.float(), self.config.patch_size), 3, 1, 1)[:, 0] > 0
+                    features = features_near(self.backbone, images, near)
+                else:
+                    features = self.backbone(images)
+                computed = alpha_near(self.decoder, features, images, padded)
             alpha[some] = torch.where(unknown, computed[:, :, : rgb.shape[2], : rgb.shape[3]], alpha[some])
         return alpha
 
