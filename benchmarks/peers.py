@@ -72,19 +72,20 @@ def vitmatte(clip: Clip, rounds: int, folder: Path) -> dict[str, object]:
 
     many, some, few = (min(count, clip.frames) for count in (MANY, SOME, FEW))
     ours = partial(run, clip, model=str(folder / "vitmatte-s"))
-    frames = {"transformers": few, "full": some, "auto": many, "auto, whole line": many}
+    frames = {"transformers": few, "full": some, "auto": some, "shared": many, "shared, whole line": many}
     runs: dict[str, Callable[[], object]] = {
         "transformers": lambda: plain_loop(clip, folder / "transformers", few, alpha_of),
         "full": lambda: ours(f"alpha:{folder}/full/", some, regions="full", **ALPHA_ALONE),
-        "auto": lambda: ours(f"alpha:{folder}/auto/", many, regions="auto", **ALPHA_ALONE),
-        "auto, whole line": lambda: ours(f"{folder}/auto.mov", many, regions="auto"),
+        "auto": lambda: ours(f"alpha:{folder}/auto/", some, regions="auto", **ALPHA_ALONE),
+        "shared": lambda: ours(f"alpha:{folder}/shared/", many, regions="shared", **ALPHA_ALONE),
+        "shared, whole line": lambda: ours(f"{folder}/shared.mov", many, regions="shared"),
     }
     results = _times(runs, frames, rounds, "transformers")
 
     def expected(rgb: torch.Tensor, trimap: torch.Tensor) -> torch.Tensor:
         return reference.reference_alpha(model, rgb.to(DEVICE), trimap.to(DEVICE)).cpu()
 
-    written = {name: folder / name for name in ("full", "auto")}
+    written = {name: folder / name for name in ("full", "auto", "shared")}
     return {"clip": clip.facts(), **results, "difference": _differences(clip, expected, written)}
 
 
