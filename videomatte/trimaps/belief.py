@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.flow import estimate_flow, flow_confidence, warp
+from videomatte.flow import estimate_both_flows, flow_confidence, warp
 from videomatte.trimaps.morphology import dilate, trimap_of
 from videomatte.trimaps.statistics import ColourStatistics
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN
@@ -93,8 +93,7 @@ def carry(belief: Belief, before: Tensor, after: Tensor, statistics: ColourStati
     Convention:
         Flow lives on ``after`` and fetches from ``before`` (Note [flow] in flow/warp.py).
     """
-    flow = estimate_flow(torch.cat([after, before]), torch.cat([before, after]), working_side=FLOW_SIDE)
-    back, there = flow.chunk(2)
+    back, there = estimate_both_flows(after, before, working_side=FLOW_SIDE)
     confidence = flow_confidence(back, there)
     # In the soft region itself flow is as often the background's.
     opaque = ((belief.subject > 1 - LEARNED) & (belief.softness <= SOFT_ABOVE)).float()
