@@ -40,9 +40,12 @@ __all__ = ["Propagate"]
 
 
 class _Known(NamedTuple):
-    """What the next frame is carried from."""
+    """What is known of a frame."""
 
     belief: Belief
+    """What the next frame is carried from: of the keyframe before, and of no other."""
+    fused: Belief
+    """What the trimap is made of: with what the keyframe behind says. Carried on, it would be counted once a frame."""
     small: Tensor
     statistics: ColourStatistics
 
@@ -105,7 +108,7 @@ class Propagate:
                     known = None
                 with torch.no_grad():
                     item, believed = self._next(frame, small, keyframe, known, store)
-                    self._guide.see(item, believed.belief if believed else None)
+                    self._guide.see(item, believed.fused if believed else None)
                 window.append((item, believed))
                 known = believed and believed._replace(belief=settled(believed.belief))
             yield from self._mattes(window)
@@ -119,19 +122,20 @@ class Propagate:
         fresh = ColourStatistics(height, width, small.device)
         if keyframe is not None:
             trimap = keyframe.to(frame.rgb.device)
-            known = _Known(believed_of_trimap(trimap, height, width), small, fresh)
-            learn(fresh, small, known.belief)
+            belief = believed_of_trimap(trimap, height, width)
+            known = _Known(belief, belief, small, fresh)
+            learn(fresh, small, belief)
             return TrimapFrame(frame, trimap, "key"), known
         ahead = store.take(frame.index)
         if known is not None:
             belief = carry(known.belief, known.small, small, known.statistics)
-            known = _Known(belief if ahead is None else fuse(belief, ahead), small, known.statistics)
+            known = _Known(belief, belief if ahead is None else fuse(belief, ahead), small, known.statistics)
         elif ahead is not None:
-            known = _Known(ahead, small, fresh)
+            known = _Known(ahead, ahead, small, fresh)
         else:
             nothing = torch.full_like(frame.rgb[:1], BACKGROUND, dtype=torch.uint8)
             return TrimapFrame(frame, nothing, "propagated"), None
-        trimap = trimap_from_belief(known.belief, frame.height, frame.width)
+        trimap = trimap_from_belief(known.fused, frame.height, frame.width)
         return TrimapFrame(frame, trimap, "propagated"), known
 
     def _mattes(self, window: list[tuple[TrimapFrame, _Known | None]]) -> Generator[MatteFrame, None, _Known | None]:
@@ -141,9 +145,9 @@ class Propagate:
         for (_, known), matte in zip(window, mattes, strict=True):
             if known is not None:
                 with torch.no_grad():
-                    belief = after_matting(known.belief, matte.source.trimap, matte.alpha)
-                    learn(known.statistics, known.small, belief)
-                corrected = known._replace(belief=belief)
+                    seen = matte.source.trimap, matte.alpha
+                    learn(known.statistics, known.small, after_matting(known.fused, *seen))
+                    corrected = known._replace(belief=after_matting(known.belief, *seen))
             yield matte
         return corrected
 
