@@ -12,7 +12,8 @@ what lies between two of them, or between one and a cut, depends on nothing else
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -61,18 +62,26 @@ class Propagate:
         matting: what makes mattes of trimaps; called once a window.
         window: frames matted together, before their mattes are carried on.
         reopen: opens the clip once more, to carry keyframes backwards; without it they are carried forwards alone.
+        amend: changes trimaps before they are matted, one for one as they come, as holdout and garbage mattes do.
 
     Raises:
         InputError: while running: the clip ends before a keyframe.
     """
 
     def __init__(
-        self, keyframes: Mapping[int, Tensor], matting: MattingStage, *, window: int = 1, reopen: Reopen | None = None
+        self,
+        keyframes: Mapping[int, Tensor],
+        matting: MattingStage,
+        *,
+        window: int = 1,
+        reopen: Reopen | None = None,
+        amend: Callable[[Iterator[TrimapFrame]], Iterator[TrimapFrame]] = iter,
     ) -> None:
         self._keyframes = keyframes
         self._matting = matting
         self._window = window
         self._reopen = reopen
+        self._amend = amend
         self._guide = Guide()
 
     @property
@@ -91,6 +100,8 @@ class Propagate:
         known: _Known | None = None
         small: Tensor | None = None
         last = -1
+        carried: deque[TrimapFrame | None] = deque()
+        amended = self._amend(iter(carried.popleft, None))
         with ExitStack() as stack:
             store = stack.enter_context(BeliefStore())
             for frame in frames:
@@ -108,10 +119,14 @@ class Propagate:
                     known = None
                 with torch.no_grad():
                     item, believed = self._next(frame, small, keyframe, known, store)
+                    carried.append(item)
+                    item = next(amended)
                     self._guide.see(item, believed.fused if believed else None)
                 window.append((item, believed))
                 known = believed and believed._replace(belief=settled(believed.belief))
             yield from self._mattes(window)
+        carried.append(None)
+        next(amended, None)  # so that it sees the end
         self._check_ended(last)
 
     def _next(
