@@ -52,16 +52,15 @@ def estimate_flow(first: Tensor, second: Tensor, *, working_side: int = WORKING_
     return resize_flow(_search(firsts, seconds), *first.shape[2:])
 
 
-def estimate_both_flows(
-    first: Tensor, second: Tensor, *, working_side: int = WORKING_SIDE
-) -> tuple[Tensor, Tensor]:
+def estimate_both_flows(first: Tensor, second: Tensor, *, working_side: int = WORKING_SIDE) -> tuple[Tensor, Tensor]:
     """The flow from the first picture to the second, and that from the second to the first.
 
     As two calls of :func:`estimate_flow` give them, but each picture is prepared once.
     """
     there = _describe(first, second, working_side)
     back = [level.roll(first.shape[0], dims=0) for level in there]
-    return resize_flow(_search(there, back), *first.shape[2:]).chunk(2)
+    flows = resize_flow(_search(there, back), *first.shape[2:])
+    return flows[: len(first)], flows[len(first) :]
 
 
 def _describe(first: Tensor, second: Tensor, working_side: int) -> list[Tensor]:
