@@ -64,6 +64,7 @@ class Line:
                 regions=self._settings.regions,
                 precision=self._settings.precision,
                 compile=self._settings.compile,
+                memory=self._settings.memory,
             )
             self._propagate = self._open_propagation()
             if self._propagate is None:

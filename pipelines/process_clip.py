@@ -94,7 +94,14 @@ def process_clip(
     depends_on = {**(also or {}), **dataclasses.asdict(settings), **named_files(settings.trimap)}
     with naming(clip), ExitStack() as stack:
         source = stack.enter_context(
-            open_source(clip, decoder=settings.decoder, start=settings.start, end=settings.end, device=device)
+            open_source(
+                clip,
+                decoder=settings.decoder,
+                start=settings.start,
+                end=settings.end,
+                device=device,
+                threads=settings.decoder_threads,
+            )
         )
         line = stack.enter_context(Line(settings, device, clock, source.info, trimaps))
         replace = stack.enter_context(behind(source.info, device)) if behind else None
@@ -112,6 +119,7 @@ def process_clip(
                 # What a stage of the user's own does, nobody can compare: such a run always starts at its start.
                 job=None if trimaps else describe_job(clip, depends_on),
                 segment=segment_frames(settings.batch),
+                threads=settings.encoder_threads,
                 clock=clock,
             )
         )

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from videomatte.errors import ModelError
-from videomatte.types import BACKGROUND, FOREGROUND, MatteFrame, TrimapFrame, unit_range
+from videomatte.matting.plan import most_frames, peak_bytes, room_bytes
+from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, MatteFrame, TrimapFrame, unit_range
 
 __all__ = ["NetworkMatting", "Regions"]
 
@@ -23,8 +24,9 @@ class NetworkMatting:
     """A matting stage that asks a network.
 
     Known pixels come out as exactly 0 and 1. Frames are held back until a batch is full, their size changes or the
-    clip ends. Where CUDA's memory does not suffice for a batch, the batch is halved for good and the same frames are
-    tried again.
+    clip ends. A batch is no larger than is predicted to fit into memory, whatever is unknown
+    (:mod:`videomatte.matting.plan`). Where CUDA's memory still does not suffice, the batch is halved for good and the
+    same frames are tried again.
 
     Args:
         model: called as ``model(rgb, trimap) -> alpha`` with ``[B, 3, H, W]`` and ``[B, 1, H, W]`` in 0..1, gives
@@ -33,6 +35,8 @@ class NetworkMatting:
         batch: most frames computed together. More keeps a GPU busier and takes as much more memory.
         regions: ``auto`` asks a model that has one for its ``near_unknown(rgb, trimap) -> alpha``, which computes in
             full only near unknown pixels; ``full`` computes all of the picture alike.
+        memory: bytes that the process may take, on CUDA of the device's memory; left out, most of what is free when
+            the first frame comes.
     """
 
     def __init__(
@@ -42,9 +46,13 @@ class NetworkMatting:
         batch: int = 1,
         *,
         regions: Regions = "auto",
+        memory: int | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.batch = batch
+        self.memory = memory
+        self.model = model
+        self._fitting: dict[tuple[int, int], int] = {}
         self._run = getattr(model, "near_unknown", model) if regions == "auto" else model
         self.fallbacks: list[str] = []
         """What had to be done otherwise than asked, one sentence each."""
@@ -61,10 +69,38 @@ class NetworkMatting:
                 yield from self._mattes(waiting)
                 waiting = []
             waiting.append(item)
-            if len(waiting) >= self.batch:
+            if len(waiting) >= self._most(item):
                 yield from self._mattes(waiting)
                 waiting = []
         yield from self._mattes(waiting)
+
+    def _most(self, item: TrimapFrame) -> int:
+        """Frames of a batch: as many as are asked for, and fit."""
+        height, width = size = item.frame.height, item.frame.width
+        if size not in self._fitting:
+            self._fitting[size] = self._plan(item, height, width)
+        return min(self.batch, self._fitting[size])
+
+    def _plan(self, item: TrimapFrame, height: int, width: int) -> int:
+        room = room_bytes(self.memory, self.device)
+        if room is None:
+            return self.batch
+        most = most_frames(self.model, height, width, self.batch, room, self.device)
+        if 0 < most < self.batch:
+            self.fallbacks.append(
+                f"{self.batch} frames of {width}x{height} at once would not fit into {room / 1e9:.1f} GB: "
+                f"went on with {most}."
+            )
+        if most:
+            return most
+        unknown = float((item.trimap == UNKNOWN).float().mean())
+        need = peak_bytes(self.model, height, width, 1, unknown=unknown, device=self.device) or 0
+        if need > room:
+            raise ModelError(
+                f"a single frame of {width}x{height} takes some {need / 1e9:.1f} GB on {self.device} and there are "
+                f"{room / 1e9:.1f} GB for it: give more with --memory, use a smaller model, or a smaller clip"
+            )
+        return 1
 
     def _mattes(self, items: list[TrimapFrame]) -> Iterator[MatteFrame]:
         while items:

@@ -28,7 +28,7 @@ from videomatte.models.detail_capture import DetailCapture
 from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.precision import autocast
 
-__all__ = ["EmbeddedMatting", "load_embedded", "spread_colours"]
+__all__ = ["EmbeddedMatting", "load_embedded", "padded_size", "spread_colours"]
 
 WEIGHTS = "embedded.safetensors"
 """File of the trained weights, beside this package's :mod:`weights`."""
@@ -151,7 +151,7 @@ class EmbeddedMatting(nn.Module):
     def _in_tiles(self, planes: Tensor, unknown: Tensor) -> Tensor:
         height, width = planes.shape[2:]
         rows, columns = _grid(height), _grid(width)
-        planes = F.pad(planes, (0, columns[-1] + TILE - width, 0, rows[-1] + TILE - height), mode="replicate")
+        planes = F.pad(planes, (0, padded_size(width) - width, 0, padded_size(height) - height), mode="replicate")
         places = [
             (b, y, x)
             for b, y, x in itertools.product(range(len(planes)), rows, columns)
@@ -221,6 +221,11 @@ def _grid(length: int) -> list[int]:
     """Where tiles start along a side of ``length`` pixels: every ``TILE - OVERLAP``, from 0."""
     count = max(1, math.ceil((length - OVERLAP) / (TILE - OVERLAP)))
     return [i * (TILE - OVERLAP) for i in range(count)]
+
+
+def padded_size(length: int) -> int:
+    """A side of a picture as filled up to whole tiles, in pixels."""
+    return _grid(length)[-1] + TILE
 
 
 def _fade(device: torch.device) -> Tensor:
