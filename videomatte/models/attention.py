@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from videomatte.models.precision import full_precision
 
-__all__ = ["GridAttention", "attend", "join_windows", "relative_positions", "split_windows"]
+__all__ = ["GridAttention", "attend", "attend_places", "join_windows", "relative_positions", "split_windows"]
 
 _SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}
 """Scores that are held at a time: on a CPU so few that they stay in its cache, on CUDA enough to fill the device."""
@@ -52,6 +52,50 @@ def attend(query: Tensor, key: Tensor, value: Tensor, rel_h: Tensor, rel_w: Tens
             for some_q, some_h, some_w in zip(*(torch.split(x, queries, dim=1) for x in (q, h, w)), strict=True)
         ]
     return torch.cat([part.flatten(0, 1) for part in out]).view(B, heads, H, W, d)
+
+
+def attend_places(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rel_h: Tensor,
+    rel_w: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    weight: Tensor,
+    groups: list[int],
+) -> Tensor:
+    """As :func:`attend`, for tokens that do not fill a grid: within groups of neighbours, each at a place of its own.
+
+    Args:
+        query, key, value: ``[heads, n, d]``.
+        rel_h: ``[H, H, d]``, from :func:`relative_positions`.
+        rel_w: ``[W, W, d]``, likewise.
+        rows, columns: ``[n]`` int64, places of the tokens, below H and W.
+        weight: ``[n]`` float32, added to the scores of a token as a key: the logarithm of how many it stands for.
+        groups: sizes of the groups, in order; their sum is n.
+
+    Returns:
+        ``[heads, n, d]``, dtype of ``value``.
+    """
+    at_once = _SCORES_AT_ONCE.get(query.device.type, _SCORES_AT_ONCE["cuda"])
+    out = []
+    with full_precision(query.device):
+        exact = query.float()
+        if query.device.type == "cpu":
+            query, key = exact, key.float()
+        first = 0
+        for size in groups:
+            here = slice(first, first + size)
+            keys, values, key_rows, key_columns = key[:, here], value[:, here], rows[here], columns[here]
+            for part in range(first, first + size, max(1, at_once // (size * len(query)))):
+                some = slice(part, min(part + max(1, at_once // (size * len(query))), first + size))
+                along_h = torch.einsum("hnc,nkc->hnk", exact[:, some], rel_h[rows[some]])
+                along_w = torch.einsum("hnc,nkc->hnk", exact[:, some], rel_w[columns[some]])
+                bias = along_h[:, :, key_rows].add_(along_w[:, :, key_columns]).add_(weight[here])
+                out.append(_attend_biased(query[:, some], keys, values, bias))
+            first += size
+    return torch.cat(out, dim=1)
 
 
 def _attend_biased(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:

@@ -15,9 +15,11 @@ from torch.nn import functional as F
 
 from videomatte.errors import ShapeError
 from videomatte.models.backbone import PlainViT
+from videomatte.models.blocks import alpha_near
 from videomatte.models.detail_capture import DetailCapture
 from videomatte.models.mask_decoder import MaskDecoder
 from videomatte.models.precision import autocast
+from videomatte.models.tokens import features_near
 
 __all__ = ["BASE", "SMALL", "ViTMatte", "ViTMatteConfig"]
 
@@ -117,14 +119,40 @@ class ViTMatte(nn.Module):
         Raises:
             ShapeError: shapes do not fit each other or the network.
         """
-        self._check(rgb, trimap, extra)
-        height, width = rgb.shape[2:]
-        parts = [(rgb.float() - self.mean) / self.std, trimap.float(), *([] if extra is None else [extra.float()])]
-        images = F.pad(torch.cat(parts, dim=1), (0, -width % _DIVISOR, 0, -height % _DIVISOR))
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = self._images(rgb, trimap, extra)
         with autocast(images.device, self.backbone.patch_embed.proj.weight.dtype):
             alpha: Tensor = self.decoder(self.backbone(images), images)
-        return alpha[:, :, :height, :width]
+        return alpha[:, :, : rgb.shape[2], : rgb.shape[3]]
+
+    def near_unknown(self, rgb: Tensor, trimap: Tensor) -> Tensor:
+        """Alpha of a batch of pictures, computed only near what is unknown in them.
+
+        The backbone has a token for each patch that holds an unknown pixel or is beside one that does, and one token
+        for many patches elsewhere (:mod:`videomatte.models.tokens`): an approximation. The decoder is computed where
+        alpha depends on it (:mod:`videomatte.models.blocks`): exactly. A picture without unknown pixels costs nothing.
+
+        Args, Returns, Raises: as :meth:`forward`, but known pixels are as in the trimap.
+        """
+        unknown = (trimap > 0.25) & (trimap < 0.75)
+        if not isinstance(self.decoder, DetailCapture):
+            return torch.where(unknown, self(rgb, trimap), trimap.round())
+        some = unknown.flatten(1).any(1)
+        alpha = trimap.float().round()
+        if some.any():
+            images, unknown = self._images(rgb[some], trimap[some], None), unknown[some]
+            padded = F.pad(unknown, (0, -rgb.shape[3] % _DIVISOR, 0, -rgb.shape[2] % _DIVISOR))
+            near = F.max_pool2d(F.max_pool2d(padded.float(), self.config.patch_size), 3, 1, 1)[:, 0] > 0
+            with autocast(images.device, self.backbone.patch_embed.proj.weight.dtype):
+                computed = alpha_near(self.decoder, features_near(self.backbone, images, near), images, padded)
+            alpha[some] = torch.where(unknown, computed[:, :, : rgb.shape[2], : rgb.shape[3]], alpha[some])
+        return alpha
+
+    def _images(self, rgb: Tensor, trimap: Tensor, extra: Tensor | None) -> Tensor:
+        """``[B, in_chans, H, W]``, normalised and filled up."""
+        self._check(rgb, trimap, extra)
+        parts = [(rgb.float() - self.mean) / self.std, trimap.float(), *([] if extra is None else [extra.float()])]
+        images = F.pad(torch.cat(parts, dim=1), (0, -rgb.shape[3] % _DIVISOR, 0, -rgb.shape[2] % _DIVISOR))
+        return images.contiguous(memory_format=torch.channels_last)
 
     def _check(self, rgb: Tensor, trimap: Tensor, extra: Tensor | None) -> None:
         wanted = {"rgb": (rgb, 3), "trimap": (trimap, 1)}

@@ -1,0 +1,157 @@
+"""Computing near unknown pixels alone: exact where it says so, and never more than the picture holds."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+import vitmatte_reference as reference
+from torch import Tensor
+from torch.nn import functional as F
+
+from videomatte.models.blocks import alpha_near, features_wanted
+from videomatte.models.tokens import features_near, share
+from videomatte.models.vitmatte import ViTMatte
+
+ROUNDING = 2e-5
+"""Both ways compute the same sums in another order, in float32, over features of size 1."""
+
+
+@pytest.fixture(scope="module")
+def network() -> ViTMatte:
+    return reference.ours(reference.reference(reference.TINY)).eval()
+
+
+def pictures(batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    return reference.picture(batch, height, width, seed=3)
+
+
+def with_unknown(shape: tuple[int, ...], *boxes: tuple[int, int, int, int, int]) -> Tensor:
+    """Bool ``[B, 1, H, W]``, true in boxes of picture, top, left, height, width."""
+    unknown = torch.zeros(shape, dtype=torch.bool)
+    for b, y, x, h, w in boxes:
+        unknown[b, :, y : y + h, x : x + w] = True
+    return unknown
+
+
+def test_places_are_shared_out_without_rest() -> None:
+    wanted = torch.rand(2, 7, 9, generator=torch.Generator().manual_seed(0)) > 0.7
+    sharing = share(wanted, window=4, cell=2)
+    assert sharing.of.shape == (2, 8, 12)  # filled up to whole windows
+    assert int(sharing.members.sum()) == sharing.of.numel()
+    assert sum(sharing.windows) == sum(sharing.pictures) == len(sharing.members)
+    alone = sharing.of[:, :7, :9][wanted]
+    assert (sharing.members[alone] == 1).all()
+    assert len(alone.unique()) == len(alone)
+    places = wanted.nonzero()
+    assert torch.equal(sharing.rows[alone], places[:, 1])
+    assert torch.equal(sharing.columns[alone], places[:, 2])
+    # Ordered by picture and window: what shares a token is in one window, and windows are neighbours in the order.
+    windows = sharing.of.unflatten(2, (3, 4)).unflatten(1, (2, 4)).permute(0, 1, 3, 2, 4).flatten(3).flatten(0, 2)
+    assert [len(window.unique()) for window in windows] == sharing.windows
+    assert all(int(a.max()) < int(b.min()) for a, b in pairwise(windows))
+    assert int(sharing.filling.sum()) == 8  # all of a window's filling is one token
+
+
+@pytest.mark.parametrize("size", [(96, 96), (80, 112)])
+def test_backbone_without_sharing_is_the_full_one(network: ViTMatte, size: tuple[int, int]) -> None:
+    rgb, trimap = pictures(2, *size)
+    images = torch.cat([rgb, trimap], dim=1)
+    with torch.inference_mode():
+        near = features_near(network.backbone, images, torch.ones(2, size[0] // 16, size[1] // 16, dtype=torch.bool))
+        torch.testing.assert_close(near, network.backbone(images), atol=ROUNDING, rtol=ROUNDING)
+
+
+def test_one_flat_picture_needs_few_tokens() -> None:
+    """Without positions, patches that are all alike have tokens that are all alike, shared or not: a known answer."""
+    network = reference.ours(reference.reference(reference.TINY)).eval()
+    with torch.inference_mode():
+        for name, parameter in network.backbone.named_parameters():
+            if "pos" in name:
+                parameter.zero_()
+        network.backbone.blocks[1].residual, network.backbone.blocks[3].residual = None, None  # these see the border
+        images = torch.full((1, 4, 144, 144), 0.3)
+        wanted = with_unknown((1, 1, 9, 9), (0, 2, 3, 2, 2))[:, 0]
+        near = features_near(network.backbone, images, wanted, cell=3)
+        assert len(share(wanted, 3, 3).members) < 20
+        torch.testing.assert_close(near, network.backbone(images), atol=ROUNDING, rtol=ROUNDING)
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [(0, 40, 50, 3, 5)],
+        [(0, 0, 0, 1, 1), (0, 95, 127, 1, 1), (1, 0, 60, 96, 2)],
+        [(0, 0, 0, 96, 128), (1, 31, 31, 2, 2)],
+    ],
+    ids=["inside", "corners and a line", "one whole picture"],
+)
+def test_decoder_is_exact_where_unknown(network: ViTMatte, boxes: list[tuple[int, int, int, int, int]]) -> None:
+    rgb, trimap = pictures(2, 96, 128)
+    images = torch.cat([rgb, trimap], dim=1).contiguous(memory_format=torch.channels_last)
+    unknown = with_unknown((2, 1, 96, 128), *boxes)
+    with torch.inference_mode():
+        features = network.backbone(images)
+        expected = network.decoder(features, images)
+        alpha = alpha_near(network.decoder, features, images, unknown)
+    torch.testing.assert_close(alpha[unknown], expected[unknown], atol=ROUNDING, rtol=0)
+
+
+def test_what_is_wanted_is_what_alpha_depends_on(network: ViTMatte) -> None:
+    """Independently, by derivatives: no feature that is not wanted moves the alpha of an unknown pixel."""
+    rgb, trimap = pictures(1, 96, 128)
+    images = torch.cat([rgb, trimap], dim=1)
+    unknown = with_unknown((1, 1, 96, 128), (0, 37, 66, 2, 1))
+    features = network.backbone(images).detach().requires_grad_()
+    network.decoder(features, images)[unknown].sum().backward()
+    assert features.grad is not None
+    moves = features.grad.abs().sum(1, keepdim=True) > 0
+    wanted = features_wanted(unknown, 4)[-1]
+    assert bool((wanted | ~moves).all())
+    assert int(wanted.sum()) <= int(F.max_pool2d(moves.float(), 5, 1, 2).sum())  # and not many more
+
+
+def test_unknown_all_over_is_the_whole_network(network: ViTMatte) -> None:
+    rgb, _ = pictures(2, 90, 70)
+    trimap = torch.full((2, 1, 90, 70), 0.5)
+    with torch.inference_mode():
+        torch.testing.assert_close(network.near_unknown(rgb, trimap), network(rgb, trimap), atol=ROUNDING, rtol=0)
+
+
+def test_known_pixels_are_the_trimap_and_known_pictures_cost_nothing(network: ViTMatte) -> None:
+    rgb, _ = pictures(3, 64, 96)
+    trimap = torch.zeros(3, 1, 64, 96)
+    trimap[:, :, :, 48:] = 1
+    trimap[1, :, 20:40, 40:56] = 0.5
+    with torch.inference_mode():
+        alpha = network.near_unknown(rgb, trimap)
+        assert torch.equal(alpha[[0, 2]], trimap[[0, 2]])
+        known = trimap != 0.5
+        assert torch.equal(alpha[known], trimap[known])
+        calls: list[int] = []
+        hook = network.backbone.register_forward_pre_hook(lambda *_: calls.append(1))
+        patches = network.backbone.patch_embed.register_forward_pre_hook(lambda _, images: calls.append(len(images[0])))
+        network.near_unknown(rgb, trimap)
+        network.near_unknown(rgb[:1], trimap[:1])
+        hook.remove()
+        patches.remove()
+    assert calls == [1]  # one picture of three, and none of one
+
+
+def test_pictures_of_a_batch_do_not_see_each_other(network: ViTMatte) -> None:
+    rgb, trimap = pictures(3, 96, 64)
+    with torch.inference_mode():
+        together = network.near_unknown(rgb, trimap)
+        alone = torch.cat([network.near_unknown(rgb[i : i + 1], trimap[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(together, alone, atol=ROUNDING, rtol=0)
+
+
+def test_bfloat16_near_is_bfloat16_network() -> None:
+    """Under autocast both ways round alike: by what the precision allows, 8 of 255, where nothing is shared."""
+    from videomatte.models.precision import prepare
+
+    network = prepare(reference.ours(reference.reference(reference.TINY)), torch.device("cpu"), "bf16")
+    rgb, _ = pictures(1, 64, 64)
+    trimap = torch.full((1, 1, 64, 64), 0.5)
+    with torch.inference_mode():
+        difference = (network.near_unknown(rgb, trimap) - network(rgb, trimap)).abs()
+    assert float(difference.max()) <= 8 / 255
