@@ -71,6 +71,7 @@ def process_clip(
     behind: Behind | None = None,
     soundtrack: Soundtrack | None = None,
     also: Mapping[str, object] | None = None,
+    clock: Clock | None = None,
     progress: bool = False,
 ) -> RunReport:
     """Run the line on one clip; see :func:`matte` for arguments and errors.
@@ -79,6 +80,7 @@ def process_clip(
         behind: puts a background behind the mattes. Outputs that do not say what they hold then hold the composite.
         soundtrack: sound to carry into movies instead of the clip's own.
         also: what else the frames depend on, for the report and to know the job again.
+        clock: is told how long the stages take, and when each frame is written.
         progress: show a bar with frames per second and time left on standard error.
     """
     content = "composite" if behind else settings.content
@@ -87,7 +89,7 @@ def process_clip(
         if file.content == "composite" and not behind:
             raise UsageError(f"{file.path}: a composite needs a background: videomatte greenscreen puts one in")
     started = time.perf_counter()
-    clock = Clock()
+    clock = clock or Clock()
     frames_out = 0
     device = resolve_device(settings.device)
     resolved = {"clip": str(clip), "outputs": [*outputs], **(also or {}), **dataclasses.asdict(settings)}
@@ -141,6 +143,7 @@ def process_clip(
             sink.write(item)
             if sheet:
                 sheet.write(item)
+            clock.mark()
             frames_out += 1
             bar.update()
         bar.close()

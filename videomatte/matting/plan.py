@@ -116,8 +116,8 @@ def _vitmatte(model: ViTMatte, height: int, width: int, batch: int, kind: str) -
     config = model.config
     height, width = height + -height % 32, width + -width % 32
     pixels = batch * height * width
-    # Normalised RGB, and the picture as the network sees it.
-    held = (_INPUT + 12 + 4 * config.in_chans) * pixels
+    # The picture as the network sees it comes on top.
+    held = (_INPUT + 4 * config.in_chans) * pixels
     rows, columns = height // config.patch_size, width // config.patch_size
     multiplied = _width_of(model.backbone.patch_embed.proj)
     backbone = _block(config.embed_dim, config.heads, batch, rows, columns, multiplied, kind)
