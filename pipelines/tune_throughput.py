@@ -10,7 +10,6 @@ import dataclasses
 import math
 import os
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from videomatte.config import MatteSettings, TrimapSettings
 from videomatte.device import resolve_device
 from videomatte.engine import Clock
 from videomatte.engine.halving import duel, successive_halving
-from videomatte.engine.tuning import MATTERS, Knobs, TuneReport, candidates
+from videomatte.engine.tuning import MATTERS, SHORTEST, Knobs, TuneReport, candidates, steady_seconds
 from videomatte.errors import ModelError, UsageError
 from videomatte.io.formats import FORMATS
 from videomatte.matting.plan import most_frames, room_bytes
@@ -34,8 +33,8 @@ __all__ = ["tune"]
 
 _BATCHES = {"cpu": (1, 2, 4), "cuda": (1, 2, 4, 8, 16, 32)}
 _CANDIDATES = 12
-_SHORTEST = 4
-"""Frames of the first round."""
+_FIRST = 6
+"""Frames of the first round, at least."""
 
 
 def tune(
@@ -53,8 +52,8 @@ def tune(
     Raises:
         UsageError, InputError, ModelError, OutputError: as of `pipelines.process_clip`.
     """
-    if frames < _SHORTEST:
-        raise UsageError(f"--frames {frames}: at least {_SHORTEST} are needed to measure anything")
+    if frames < _FIRST:
+        raise UsageError(f"--frames {frames}: at least {_FIRST} are needed to measure anything")
     if settings.end is not None:
         raise UsageError("--end: say with --frames how much of the clip is measured on")
     base = MatteSettings(**{**dataclasses.asdict(settings), "overwrite": True})
@@ -69,12 +68,13 @@ def tune(
 
         def measure(knobs: Knobs, count: int) -> float:
             bar.update()
-            chosen = dataclasses.replace(base, **knobs._asdict(), end=str(first + min(count, frames)), verify=False)
+            end = first + min(frames, max(count, SHORTEST * knobs.batch))
+            chosen = dataclasses.replace(base, **knobs._asdict(), end=str(end), verify=False)
             return _seconds(clip, str(Path(folder) / output), chosen)
 
-        trials = successive_halving(tried, measure, first=max(_SHORTEST, frames // 8), last=frames)
+        trials = successive_halving(tried, measure, first=max(_FIRST, frames // 8), last=frames)
         last = [trial for trial in trials[-2:] if trial.candidate != default and math.isfinite(trial.median)]
-        final = duel(default, last[0].candidate, measure, frames=max(_SHORTEST, frames // 2)) if last else None
+        final = duel(default, last[0].candidate, measure, frames=max(_FIRST, frames // 2)) if last else None
     chosen = final.chosen if final is not None else default
     predicted, measured = alone.measured(dataclasses.replace(base, **chosen._asdict()), device)
     machine, size = machine_name(str(device)), (alone.info.width, alone.info.height)
@@ -113,7 +113,7 @@ def _options(alone: Alone, settings: MatteSettings, device: torch.device, frames
         most = max(_BATCHES.get(device.type, _BATCHES["cuda"]))
         if (room := room_bytes(alone.matting.memory, device)) is not None:  # type: ignore[attr-defined]
             most = most_frames(model, frame.height, frame.width, most, room, device)
-        batches = [n for n in _BATCHES.get(device.type, _BATCHES["cuda"]) if n <= min(most, frames // 2)]
+        batches = [n for n in _BATCHES.get(device.type, _BATCHES["cuda"]) if n <= min(most, frames // SHORTEST)]
         options["batch"] = sorted({settings.batch, *batches})
         options["precision"] = _precisions(device)
         if hasattr(model, "near_unknown"):
@@ -134,12 +134,10 @@ def _precisions(device: torch.device) -> list[str]:
 
 
 def _seconds(clip: Path, output: str, settings: MatteSettings) -> float:
-    """Seconds a frame of the line once it runs: the first batch is the warm-up, all that follows counts."""
+    """Seconds a frame of the line; infinite where it cannot run."""
     clock = Clock()
     try:
-        report = process_clip(clip, [output], settings, clock=clock)
+        process_clip(clip, [output], settings, clock=clock)
     except (ModelError, torch.OutOfMemoryError):
         return math.inf
-    ended = time.perf_counter()
-    warm = min(settings.batch, report.frames_out - 1)
-    return (ended - clock.marks[warm - 1]) / (report.frames_out - warm) if warm else math.inf
+    return steady_seconds(clock.marks, settings.batch)

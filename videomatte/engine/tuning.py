@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,20 @@ from videomatte.engine.halving import Duel, Trial
 from videomatte.errors import OutputError
 from videomatte.types import StageReport
 
-__all__ = ["Knobs", "TuneReport", "advice", "candidates", "table", "words", "write_tuning"]
+__all__ = [
+    "SHORTEST",
+    "Knobs",
+    "TuneReport",
+    "advice",
+    "candidates",
+    "steady_seconds",
+    "table",
+    "words",
+    "write_tuning",
+]
 
+SHORTEST = 3
+"""Batches that a measurement takes at least."""
 MATTERS = 0.1
 """Share of the stages' time from which on a stage's knobs are tried."""
 
@@ -92,6 +105,24 @@ def candidates(default: Knobs, options: Mapping[str, Sequence[object]], most: in
     found = list(dict.fromkeys([default, *single]))
     rest = [knobs for knobs in dict.fromkeys(every) if knobs not in found]
     return found + random.Random(seed).sample(rest, min(len(rest), max(0, most - len(found))))
+
+
+def steady_seconds(marks: Sequence[float], batch: int) -> float:
+    """Seconds a frame of a line while it is full.
+
+    What comes of the first batch, with all that is done for the first time, does not count, and neither does what comes
+    of the last one, which nothing follows: from the end of a batch to the end of a later one, all stages had something
+    to do, and as many batches were begun as ended.
+
+    Args:
+        marks: when each frame was through, in seconds; of `SHORTEST` batches at least.
+        batch: frames that came together.
+    """
+    whole = len(marks) // batch * batch
+    first, last = batch - 1, whole - batch - 1
+    if last <= first:
+        return math.inf
+    return (marks[last] - marks[first]) / (last - first)
 
 
 def advice(stages: Sequence[StageReport]) -> str:
