@@ -15,7 +15,6 @@ import torch
 from benchmarks import harness
 from videomatte.engine.memory import PeakMemory
 from videomatte.matting import NetworkMatting, open_matting
-from videomatte.matting.plan import peak_bytes
 from videomatte.models.precision import Precision, prepare
 from videomatte.models.vitmatte import BASE, SMALL, ViTMatte
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, Frame, TrimapFrame
@@ -28,6 +27,8 @@ ROWS = [
     *(("S", h, w, b, p, 1.0) for p in ("fp32", "auto") for h, w, b in ((480, 640, 1), (480, 640, 4), (720, 1280, 1))),
     ("S", 720, 1280, 2, "auto", 1.0),
     ("S", 1080, 1920, 1, "auto", 1.0),
+    ("S", 720, 1280, 1, "auto", 0.1),
+    ("S", 720, 1280, 2, "auto", 0.5),
     ("B", 480, 640, 1, "auto", 1.0),
     ("B", 720, 1280, 1, "auto", 1.0),
     *(
@@ -43,7 +44,8 @@ ROWS = [
         )
     ),
 ]
-"""Model, height, width, batch, precision, share of the picture that is unknown. ViTMatte's are of the full frame."""
+"""Model, height, width, batch, precision, share of the picture that is unknown. ViTMatte computes the
+full frame where all is unknown, else near what is."""
 
 
 def frames(height: int, width: int, count: int, unknown: float) -> list[TrimapFrame]:
@@ -63,14 +65,14 @@ def row(model: str, height: str, width: str, batch: str, precision: Precision, u
     H, W, B, share = int(height), int(width), int(batch), float(unknown)
     if model in ("S", "B"):
         network = prepare(ViTMatte({"S": SMALL, "B": BASE}[model]), DEVICE, precision)
-        stage = NetworkMatting(network, DEVICE, B, regions="full")
+        stage = NetworkMatting(network, DEVICE, B, regions="full" if share == 1 else "auto")
     else:
         stage = open_matting(model, DEVICE, B, precision=precision)
     items = frames(H, W, B, share)
     with PeakMemory(DEVICE) as memory:
         mattes = list(stage(iter(items)))
     assert len(mattes) == B
-    predicted = peak_bytes(stage.model, H, W, B, unknown=share)
+    predicted = stage.peak_bytes(H, W, B, share)
     return {
         "model": model,
         "size": f"{W}×{H}",

@@ -17,8 +17,7 @@ from videomatte.config import MatteSettings
 from videomatte.engine import Clock
 from videomatte.engine.memory import PeakMemory
 from videomatte.io import open_sink, open_source
-from videomatte.matting import open_matting
-from videomatte.matting.plan import peak_bytes
+from videomatte.matting import NetworkMatting, open_matting
 from videomatte.refine import Foreground, Temporal
 from videomatte.types import UNKNOWN, ClipInfo, MatteFrame, MattingStage, StageReport, TrimapFrame
 
@@ -51,10 +50,9 @@ class Alone:
     def predicted(self, batch: int, matting: MattingStage | None = None) -> int | None:
         """Peak bytes of a batch, predicted."""
         stage, frame = matting or self.matting, self.trimaps[0].frame
-        device = getattr(stage, "device", "cpu")
-        return peak_bytes(
-            getattr(stage, "model", None), frame.height, frame.width, batch, unknown=self.unknown, device=device
-        )
+        if not isinstance(stage, NetworkMatting):
+            return None
+        return stage.peak_bytes(frame.height, frame.width, batch, self.unknown)
 
     def measured(self, settings: MatteSettings, device: torch.device) -> tuple[int | None, int | None]:
         """Peak bytes of a batch with other settings: predicted and measured."""

@@ -25,6 +25,7 @@ from videomatte.engine.halving import duel, successive_halving
 from videomatte.engine.tuning import MATTERS, SHORTEST, Knobs, TuneReport, candidates, steady_seconds
 from videomatte.errors import ModelError, UsageError
 from videomatte.io.formats import FORMATS
+from videomatte.matting import NetworkMatting
 from videomatte.matting.plan import most_frames, room_bytes
 from videomatte.models.precision import compute_dtype
 from videomatte.tuned import machine_name, tuned_path, write_preset
@@ -72,9 +73,8 @@ def tune(
             chosen = dataclasses.replace(base, **knobs._asdict(), end=str(end), verify=False)
             return _seconds(clip, str(Path(folder) / output), chosen)
 
-        trials = successive_halving(tried, measure, first=max(_FIRST, frames // 8), last=frames)
-        last = [trial for trial in trials[-2:] if trial.candidate != default and math.isfinite(trial.median)]
-        final = duel(default, last[0].candidate, measure, frames=max(_FIRST, frames // 2)) if last else None
+        trials, rival = successive_halving(tried, measure, first=max(_FIRST, frames // 8), last=frames)
+        final = None if rival is None else duel(default, rival, measure, frames=max(_FIRST, frames // 2))
     chosen = final.chosen if final is not None else default
     predicted, measured = alone.measured(dataclasses.replace(base, **chosen._asdict()), device)
     machine, size = machine_name(str(device)), (alone.info.width, alone.info.height)
@@ -107,16 +107,16 @@ def _options(alone: Alone, settings: MatteSettings, device: torch.device, frames
     shares = {stage.name: stage.share for stage in alone.stages}
     cores = os.cpu_count() or 1
     options: dict[str, Sequence[object]] = {}
-    model = getattr(alone.matting, "model", None)
-    if shares["matte"] >= MATTERS and model is not None:
+    stage = alone.matting
+    if shares["matte"] >= MATTERS and isinstance(stage, NetworkMatting):
         frame = alone.trimaps[0].frame
         most = max(_BATCHES.get(device.type, _BATCHES["cuda"]))
-        if (room := room_bytes(alone.matting.memory, device)) is not None:  # type: ignore[attr-defined]
-            most = most_frames(model, frame.height, frame.width, most, room, device)
+        if (room := room_bytes(stage.memory, device)) is not None:
+            most = most_frames(stage.model, frame.height, frame.width, most, room, device)
         batches = [n for n in _BATCHES.get(device.type, _BATCHES["cuda"]) if n <= min(most, frames // SHORTEST)]
         options["batch"] = sorted({settings.batch, *batches})
         options["precision"] = _precisions(device)
-        if hasattr(model, "near_unknown"):
+        if hasattr(stage.model, "near_unknown"):
             options["regions"] = ("auto", "full")
         if device.type == "cuda":
             options["compile"] = (False, True)

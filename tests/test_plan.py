@@ -94,6 +94,13 @@ def test_solver_and_embedded_model_take_what_is_predicted(
     assert predicted - 20e6 == pytest.approx(taken, rel=0.2)
 
 
+@pytest.mark.parametrize("unknown", [0.1, 0.9])
+def test_vitmatte_near_unknown_takes_what_is_predicted(unknown: float) -> None:
+    network = prepare(ViTMatte(SMALLER), CPU, "fp32")
+    taken = live_bytes(network, 360, 500, 2, unknown, "auto")
+    assert peak_bytes(network, 360, 500, 2, near=True) == pytest.approx(taken, rel=0.15)
+
+
 def test_vitmatte_counted_by_hand() -> None:
     network = prepare(ViTMatte(SMALL), CPU, "fp32")
     pixels = 2 * 2176 * 3840  # two frames of 2160 rows, filled up to a multiple of 32

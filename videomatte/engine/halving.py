@@ -55,7 +55,8 @@ class Duel(Generic[C]):
     @property
     def gains(self) -> tuple[float, ...]:
         """How many times as fast as the default the rival was, round against round."""
-        return tuple(a / b for a, b in zip(self.default.seconds, self.rival.seconds, strict=True))
+        pairs = zip(self.default.seconds, self.rival.seconds, strict=True)
+        return tuple(a / b if math.isfinite(b) else 0.0 for a, b in pairs)
 
     @property
     def gain(self) -> float:
@@ -65,7 +66,7 @@ class Duel(Generic[C]):
     @property
     def won(self) -> bool:
         """Whether the rival gains more than the rounds differ: even in its worst round it is the faster one."""
-        return self.gain - 1 > self.gain - min(self.gains)
+        return min(self.gains) > 1
 
     @property
     def chosen(self) -> C:
@@ -80,7 +81,7 @@ def successive_halving(
     first: int,
     last: int,
     repeats: int = 2,
-) -> list[Trial[C]]:
+) -> tuple[list[Trial[C]], C | None]:
     """Halve candidates until one is left beside the default.
 
     Args:
@@ -92,26 +93,25 @@ def successive_halving(
             falls on all alike.
 
     Returns:
-        All trials, round by round. The best of the last round but the default is the rival.
+        All trials, round by round, and the rival: what is left beside the default, ``None`` where nothing else runs.
+        Of two candidates nothing is measured.
     """
-    default, alive, frames = candidates[0], list(candidates), first
+    default, rivals, frames = candidates[0], list(candidates[1:]), first
     trials: list[Trial[C]] = []
-    while len(alive) > 1:
-        seconds: dict[C, list[float]] = {candidate: [] for candidate in alive}
+    while len(rivals) > 1:
+        seconds: dict[C, list[float]] = {candidate: [] for candidate in (default, *rivals)}
         for _ in range(repeats):
-            for candidate in alive:
-                seconds[candidate].append(measure(candidate, frames))
+            for candidate, values in seconds.items():
+                values.append(measure(candidate, frames))
         ranked = sorted(
             (Trial(candidate, frames, tuple(values)) for candidate, values in seconds.items()),
             key=lambda trial: trial.median,
         )
         trials += ranked
-        rivals = [trial.candidate for trial in ranked if trial.candidate != default and math.isfinite(trial.median)]
-        if len(alive) == 2:
-            break
-        alive = [default, *rivals[: max(1, len(alive) // 2 - 1)]]
+        better = [trial.candidate for trial in ranked if trial.candidate != default and math.isfinite(trial.median)]
+        rivals = better[: len(rivals) // 2]
         frames = min(last, 2 * frames)
-    return trials
+    return trials, rivals[0] if rivals else None
 
 
 def duel(default: C, rival: C, measure: Callable[[C, int], float], *, frames: int, rounds: int = 5) -> Duel[C]:

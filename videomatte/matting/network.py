@@ -52,6 +52,7 @@ class NetworkMatting:
         self.batch = batch
         self.memory = memory
         self.model = model
+        self.regions = regions
         self._fitting: dict[tuple[int, int], int] = {}
         self._run = getattr(model, "near_unknown", model) if regions == "auto" else model
         self.fallbacks: list[str] = []
@@ -74,6 +75,11 @@ class NetworkMatting:
                 waiting = []
         yield from self._mattes(waiting)
 
+    def peak_bytes(self, height: int, width: int, batch: int, unknown: float = 1.0) -> int | None:
+        """Bytes that a batch is predicted to take; see :func:`videomatte.matting.plan.peak_bytes`."""
+        near = self.regions == "auto"
+        return peak_bytes(self.model, height, width, batch, unknown=unknown, near=near, device=self.device)
+
     def _most(self, item: TrimapFrame) -> int:
         """Frames of a batch: as many as are asked for, and fit."""
         height, width = size = item.frame.height, item.frame.width
@@ -85,7 +91,7 @@ class NetworkMatting:
         room = room_bytes(self.memory, self.device)
         if room is None:
             return self.batch
-        most = most_frames(self.model, height, width, self.batch, room, self.device)
+        most = most_frames(self.model, height, width, self.batch, room, self.device, near=self.regions == "auto")
         if 0 < most < self.batch:
             self.fallbacks.append(
                 f"{self.batch} frames of {width}x{height} at once would not fit into {room / 1e9:.1f} GB: "
@@ -94,7 +100,7 @@ class NetworkMatting:
         if most:
             return most
         unknown = float((item.trimap == UNKNOWN).float().mean())
-        need = peak_bytes(self.model, height, width, 1, unknown=unknown, device=self.device) or 0
+        need = self.peak_bytes(height, width, 1, unknown) or 0
         if need > room:
             raise ModelError(
                 f"a single frame of {width}x{height} takes some {need / 1e9:.1f} GB on {self.device} and there are "

@@ -36,6 +36,10 @@ _TILED = 72, 44
 up to whole tiles."""
 _TILE_PIXEL = {4: 424, 2: 280}
 """Bytes a pixel of the tiles that the network works on at once, by the bytes of the type that it multiplies in."""
+_NEAR_MASKS = 27
+"""Bytes a pixel of the masks that tell which pixels of each level are wanted, and of alpha."""
+_NEAR_BLOCKS = 25_000_000
+"""Bytes of the blocks that are computed at a time where ViTMatte computes near unknown pixels."""
 _CPU_CODE = 20_000_000
 """Libraries' own memory, linear algebra above all, taken when a process first solves."""
 _KEPT_FREE = 0.1
@@ -43,7 +47,14 @@ _KEPT_FREE = 0.1
 
 
 def peak_bytes(
-    model: object, height: int, width: int, batch: int, *, unknown: float = 1.0, device: torch.device | str = "cpu"
+    model: object,
+    height: int,
+    width: int,
+    batch: int,
+    *,
+    unknown: float = 1.0,
+    near: bool = False,
+    device: torch.device | str = "cpu",
 ) -> int | None:
     """The most bytes that a batch takes at once beyond the model's weights and the frames themselves.
 
@@ -52,6 +63,7 @@ def peak_bytes(
         height, width: of the frames, in pixels.
         batch: how many.
         unknown: share of their pixels that is unknown, in [0, 1]; left out, all of them: the most that it can be.
+        near: whether ViTMatte computes near unknown pixels alone.
         device: where it runs.
 
     Returns:
@@ -69,15 +81,19 @@ def peak_bytes(
         code = _CPU_CODE if kind == "cpu" else 0
         return max(_solver(pixels, unknown, kind), tiled + code)
     if isinstance(model, ViTMatte):
+        if near and isinstance(model.decoder, DetailCapture):
+            return _near_unknown(model, height, width, batch)
         return _vitmatte(model, height, width, batch, kind)
     return None
 
 
-def most_frames(model: object, height: int, width: int, batch: int, room: int, device: torch.device | str) -> int:
+def most_frames(
+    model: object, height: int, width: int, batch: int, room: int, device: torch.device | str, *, near: bool = False
+) -> int:
     """The largest batch, ``batch`` at most, that takes no more than ``room`` bytes, whatever is unknown; 0 where not
     even one frame does. A model that nothing is known of gets the batch that is asked for."""
     for frames in range(batch, 0, -1):
-        need = peak_bytes(model, height, width, frames, device=device)
+        need = peak_bytes(model, height, width, frames, near=near, device=device)
         if need is None or need <= room:
             return frames
     return 0
@@ -134,6 +150,17 @@ def _vitmatte(model: ViTMatte, height: int, width: int, batch: int, kind: str) -
     else:  # features four times as fine, of an eighth of their channels, and the head's 16 channels
         decoder = pixels // 16 * (multiplied * (config.embed_dim // 8 + 16) + 64)
     return held + max(backbone, features + decoder)
+
+
+def _near_unknown(model: ViTMatte, height: int, width: int, batch: int) -> int:
+    """ViTMatte near unknown pixels: maps of the decoder's features are as large as ever, what fills them is small."""
+    config = model.config
+    pixels = batch * (height + -height % 32) * (width + -width % 32)
+    multiplied = _width_of(model.backbone.patch_embed.proj)
+    held = _INPUT + 4 * config.in_chans + 4 * config.embed_dim / config.patch_size**2 + _NEAR_MASKS
+    stream = sum(channels / 4**level for level, channels in enumerate(config.convstream_out, start=1))
+    maps = stream + config.fusion_out[-2] / 4 + config.fusion_out[-1]
+    return int(pixels * (held + multiplied * maps)) + _NEAR_BLOCKS
 
 
 def _block(dim: int, heads: int, batch: int, rows: int, columns: int, multiplied: int, kind: str) -> int:
