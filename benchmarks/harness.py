@@ -1,4 +1,4 @@
-"""What every benchmark shares: interleaved timing, peak memory of a fresh process, machine facts, JSON."""
+"""What every benchmark shares: interleaved timing, processes of their own, machine facts, JSON, Markdown."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from videomatte.models.precision import compute_dtype
+
 RESULTS = Path(__file__).parent / "results"
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def interleave(runs: dict[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
@@ -36,6 +40,11 @@ def interleave(runs: dict[str, Callable[[], object]], rounds: int, warm_up: int 
     return seconds
 
 
+def a_frame(seconds: Mapping[str, list[float]], frames: Mapping[str, int]) -> dict[str, list[float]]:
+    """Seconds a frame, of runs that do so many frames at a turn."""
+    return {name: [value / frames[name] for value in values] for name, values in seconds.items()}
+
+
 def spread(values: list[float]) -> dict[str, float]:
     """Median and the range around it."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
@@ -54,14 +63,44 @@ def fresh_process(module: str, *arguments: str) -> dict[str, Any]:
     return result
 
 
+@contextmanager
+def worker(command: Sequence[str]) -> Iterator[Callable[[], object]]:
+    """A program that works each time it is called, as another interpreter's share of `interleave` has to.
+
+    Args:
+        command: starts the program. It prints a line when it is ready, then for every line it reads it works once and
+            prints a line when it is done.
+    """
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def answer() -> None:
+            assert process.stdout is not None
+            if not process.stdout.readline():
+                raise RuntimeError(f"{' '.join(command)}: ended with {process.wait()}")
+
+        def run() -> None:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            answer()
+
+        answer()
+        try:
+            yield run
+        finally:
+            process.kill()
+
+
 def machine() -> dict[str, object]:
     """What the figures belong to."""
     cuda = torch.cuda.is_available()
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if cuda else None,
+        "auto_precision": str(compute_dtype(DEVICE)).removeprefix("torch."),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "system": platform.system(),
         "python": platform.python_version(),
@@ -76,6 +115,18 @@ def write(name: str, results: dict[str, object]) -> Path:
     before = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps({**before, **results, "machine": machine()}, indent=1) + "\n")
     return path
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    first, *others = (f"| {' | '.join(map(str, row))} |" for row in (header, *rows))
+    return "\n".join([first, "|---" * len(header) + "|", *others])
+
+
+def ranged(values: Mapping[str, float], form: str = ".2f") -> str:
+    """Median and range of `spread`, for people."""
+    median, low, high = (format(values[name], form) for name in ("median", "min", "max"))
+    return f"{median} ({low} to {high})"
 
 
 def finish() -> None:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import harness
+from benchmarks.harness import DEVICE
 from videomatte.engine.memory import peak_memory_bytes
 from videomatte.models.precision import prepare
 from videomatte.models.vitmatte import BASE, SMALL, ViTMatte
@@ -28,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import vitmatte_reference as reference
 
 NETWORKS = {"S": (reference.SMALL, SMALL), "B": (reference.BASE, BASE)}
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def parity() -> list[dict[str, object]]:
@@ -177,31 +177,28 @@ def _refuse_more_memory_than_there_is() -> None:
 def tables() -> str:
     """The results in Markdown."""
     results = json.loads((harness.RESULTS / "vitmatte.json").read_text())
-    lines = [
-        "| network | transformers | fp32 | auto | times faster, fp32 | auto | backbone of auto |",
-        "|---" * 7 + "|",
-    ]
+    times = []
     for name, row in results.get("time", {}).items():
         seconds = [f"{row['seconds'][run]['median']:.2f} s" for run in ("transformers", "fp32", "auto")]
-        faster = [
-            "{median:.2f} ({min:.2f} to {max:.2f})".format(**row["times_faster"][run]) for run in ("fp32", "auto")
-        ]
-        lines.append(f"| {' | '.join([name, *seconds, *faster])} | {row['share']['auto']['backbone']:.0%} |")
-    lines += ["", "| whose | network | frame | precision | peak memory | seconds |", "|---" * 6 + "|"]
-    for row in results.get("memory", []):
-        outcome = "fails: memory | " if row["failure"] else f"{row['peak_gb']} GB | {row['seconds']}"
-        lines.append(f"| {row['whose']} | {row['network']} | {row['size']} | {row['precision']} | {outcome} |")
-    lines += [
-        "",
-        "| network | frame | batch | fp32, largest | auto, mean of 255 | auto, largest of 255 |",
-        "|---" * 6 + "|",
+        faster = [harness.ranged(row["times_faster"][run]) for run in ("fp32", "auto")]
+        times.append([name, *seconds, *faster, f"{row['share']['auto']['backbone']:.0%}"])
+    memory = [
+        [row["whose"], row["network"], row["size"], row["precision"]]
+        + (["fails: memory", ""] if row["failure"] else [f"{row['peak_gb']} GB", row["seconds"]])
+        for row in results.get("memory", [])
     ]
+    parity = []
     for row in results.get("parity", []):
-        lines.append(
-            f"| {row['network']} | {row['size']} | {row['batch']} | {row['fp32_max']:.1e}"
-            f" | {row['autocast_mean_levels']:.2f} | {row['autocast_max_levels']:.1f} |"
+        levels = [f"{row['autocast_mean_levels']:.2f}", f"{row['autocast_max_levels']:.1f}"]
+        parity.append([row["network"], row["size"], row["batch"], f"{row['fp32_max']:.1e}", *levels])
+    return "\n\n".join(
+        harness.table(header.split(" | "), rows)
+        for header, rows in (
+            ("network | transformers | fp32 | auto | times faster, fp32 | auto | backbone of auto", times),
+            ("whose | network | frame | precision | peak memory | seconds", memory),
+            ("network | frame | batch | fp32, largest | auto, mean of 255 | auto, largest of 255", parity),
         )
-    return "\n".join(lines)
+    )
 
 
 def main(words: list[str]) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from pipelines.keyframes import Keyframes, keyframe_paths
 from videomatte.config import MatteSettings
-from videomatte.engine import Clock
+from videomatte.engine import Clock, Threads
 from videomatte.errors import UsageError
 from videomatte.io import open_source
 from videomatte.matting import open_matting
@@ -21,7 +21,13 @@ from videomatte.refine import LEAD, Foreground, Temporal
 from videomatte.trimaps import ChromaKey, CleanPlate, Holdout, Masks, Propagate, TrimapFiles
 from videomatte.types import ClipInfo, Frame, MatteFrame, Source, Suggestion, TrimapFrame, TrimapStage
 
-__all__ = ["Line"]
+__all__ = ["AHEAD", "BESIDE", "Line"]
+
+AHEAD = 1
+"""Frames that wait between two stages of the line: stages take alike from frame to frame, and a frame of 3840×2160 with
+its trimap, alpha and colours takes 0.2 GB."""
+BESIDE = 0.5
+"""Share of the processor's cores for each operation of what is not the matting itself."""
 
 
 class Line:
@@ -77,11 +83,12 @@ class Line:
     ) -> None:
         self._stack.close()
 
-    def __call__(self, frames: Iterator[Frame], skip_before: int = 0) -> Iterator[MatteFrame]:
-        """One matte for each frame, in order.
+    def __call__(self, frames: Iterator[Frame], threads: Threads, skip_before: int = 0) -> Iterator[MatteFrame]:
+        """One matte for each frame, in order; trimaps and mattes are made in threads of their own.
 
         Args:
             frames: all of the clip.
+            threads: of the run.
             skip_before: number of the first frame whose matte is wanted. Those before it get their trimaps all the
                 same, for a key learns from every frame, but are not matted.
         """
@@ -95,7 +102,9 @@ class Line:
         else:
             trimaps = self._clock.stage("trimap", self._trimaps(frames))
             trimaps = dropwhile(lambda item: item.frame.index < first, trimaps)
-            mattes = self._matte(trimaps)
+            trimaps = threads.boundary(trimaps, depth=AHEAD, cores=BESIDE)
+            mattes = self._matte(self._clock.stage(None, trimaps))
+        mattes = self._clock.stage(None, threads.boundary(mattes, depth=AHEAD))
         if self._settings.foreground == "estimate":
             mattes = self._clock.stage("foreground", Foreground()(mattes))
         if self._settings.temporal == 0:

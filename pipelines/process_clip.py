@@ -1,4 +1,4 @@
-"""A clip in, its matte out: decode | trimap, matte | encode, each side of a bar in a thread of its own.
+"""A clip in, its matte out: decode | trimap | matte | refine | encode, each in a thread of its own.
 
 Also the frame of the other jobs on a clip, which go on from its mattes.
 """
@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from pipelines.keyframes import named_files
-from pipelines.line import Line
+from pipelines.line import AHEAD, BESIDE, Line
 from videomatte.config import MatteSettings
 from videomatte.device import resolve_device
 from videomatte.engine import Clock, Threads
@@ -130,8 +130,10 @@ def process_clip(
 
         frames = threads.boundary(clock.stage("decode", () if done is None else source))
         # A background plays from the clip's first frame on, and shadows are learned: the sink passes over what it has.
-        mattes = line(clock.stage(None, frames), skip_before=0 if behind else done or 0)
-        mattes = threads.boundary(clock.stage("composite", replace(mattes)) if replace else mattes)
+        mattes = line(clock.stage(None, frames), threads, skip_before=0 if behind else done or 0)
+        if replace:
+            mattes = clock.stage("composite", replace(mattes))
+        mattes = threads.boundary(mattes, depth=AHEAD, cores=BESIDE)
         bar = tqdm(
             total=expected_frames(source.info, settings.start, settings.end),
             initial=0 if behind else sink.finished,

@@ -116,8 +116,8 @@ def _options(alone: Alone, settings: MatteSettings, device: torch.device, frames
         batches = [n for n in _BATCHES.get(device.type, _BATCHES["cuda"]) if n <= min(most, frames // SHORTEST)]
         options["batch"] = sorted({settings.batch, *batches})
         options["precision"] = _precisions(device)
-        if hasattr(stage.model, "near_unknown"):
-            options["regions"] = ("auto", "full")
+        if hasattr(stage.model, "near_unknown"):  # "shared" is another result: not for us to choose
+            options["regions"] = tuple(dict.fromkeys((settings.regions, "auto", "full")))
         if device.type == "cuda":
             options["compile"] = (False, True)
     threads = sorted({0, 1, 2, cores} & set(range(cores + 1)))

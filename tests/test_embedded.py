@@ -8,7 +8,15 @@ import torch
 from safetensors.torch import save_file
 
 from videomatte.errors import ModelError
-from videomatte.models.embedded import OVERLAP, TILE, EmbeddedMatting, load_embedded, spread_colours
+from videomatte.models.embedded import (
+    OVERLAP,
+    PATCH,
+    TILE,
+    EmbeddedMatting,
+    _starts,
+    load_embedded,
+    spread_colours,
+)
 from videomatte.models.precision import prepare
 from videomatte.training.backdrops import Backdrops
 from videomatte.training.data import trimap_unit
@@ -86,6 +94,20 @@ def test_a_missing_side_gets_an_answer(trained: EmbeddedMatting, sure: str) -> N
     assert (alpha <= 1).all()
     if keep is not None:
         assert (alpha[trimap == keep] == keep).all()
+
+
+@pytest.mark.parametrize("length", [60, 192, 200, 368, 1000])
+def test_tiles_hold_all_that_is_unknown(length: int) -> None:
+    generator = torch.Generator().manual_seed(length)
+    for density in (0.002, 0.02, 1.0):
+        some = torch.rand(length, generator=generator) < density
+        starts = _starts(some)
+        assert all(start % PATCH == 0 for start in starts)
+        for place in some.nonzero()[:, 0].tolist():
+            # As far inside of a tile as half the overlap, but where the picture ends.
+            near = [min(place - s, s + TILE - 1 - place) for s in starts if s <= place < s + TILE]
+            assert max(near) >= min(OVERLAP // 2, place, length - 1 - place)
+        assert len(starts) <= -(-max(length - OVERLAP, 1) // (TILE - OVERLAP)) + 1
 
 
 def test_a_known_picture_returns_its_trimap(trained: EmbeddedMatting) -> None:

@@ -9,6 +9,8 @@ import av
 import numpy as np
 import pytest
 
+from videomatte.engine import memory
+
 HEIGHT, WIDTH, SETTLED, COUNT = 144, 256, 150, 600
 
 SCRIPT = """
@@ -69,3 +71,15 @@ def test_peak_memory_of_decode_to_sink_does_not_grow(clip: Path, tmp_path: Path,
     assert written == COUNT
     # Every frame kept would cost 450 x 111 kB as RGB alone, 50 MB; 5 % is some 20 MB.
     assert peak <= 1.05 * settled, (settled, peak)
+
+
+LARGE = 300_000_000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")
+def test_peak_memory_is_not_that_of_the_starting_process() -> None:
+    script = f"import runpy; print(runpy.run_path({memory.__file__!r})['peak_memory_bytes']())"
+    held = np.ones(LARGE, np.uint8)
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    # A bare interpreter takes some 10 MB.
+    assert 2**20 < int(done.stdout) < held.nbytes / 2

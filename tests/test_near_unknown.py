@@ -1,5 +1,6 @@
 """Computing near unknown pixels alone: exact where it says so, and never more than the picture holds."""
 
+from fractions import Fraction
 from itertools import pairwise
 
 import pytest
@@ -8,9 +9,12 @@ import vitmatte_reference as reference
 from torch import Tensor
 from torch.nn import functional as F
 
+from videomatte.matting import NetworkMatting
+from videomatte.matting.changes import changed
 from videomatte.models.blocks import alpha_near, features_wanted
 from videomatte.models.tokens import features_near, share
 from videomatte.models.vitmatte import ViTMatte
+from videomatte.types import Frame, TrimapFrame
 
 ROUNDING = 2e-5
 """Both ways compute the same sums in another order, in float32, over features of size 1."""
@@ -110,11 +114,23 @@ def test_what_is_wanted_is_what_alpha_depends_on(network: ViTMatte) -> None:
     assert int(wanted.sum()) <= int(F.max_pool2d(moves.float(), 5, 1, 2).sum())  # and not many more
 
 
-def test_unknown_all_over_is_the_whole_network(network: ViTMatte) -> None:
+def test_unknown_all_over_is_the_whole_network_shared_or_not(network: ViTMatte) -> None:
     rgb, _ = pictures(2, 90, 70)
     trimap = torch.full((2, 1, 90, 70), 0.5)
     with torch.inference_mode():
-        torch.testing.assert_close(network.near_unknown(rgb, trimap), network(rgb, trimap), atol=ROUNDING, rtol=0)
+        for shared in (False, True):
+            alpha = network.near_unknown(rgb, trimap, shared=shared)
+            torch.testing.assert_close(alpha, network(rgb, trimap), atol=ROUNDING, rtol=0)
+
+
+def test_without_shared_tokens_the_unknown_is_the_whole_network_s(network: ViTMatte) -> None:
+    """No seams between blocks, none at the picture's border: no difference but rounding at any unknown pixel."""
+    rgb, trimap = pictures(2, 150, 200)
+    unknown = trimap == 0.5
+    assert 0.1 < float(unknown.float().mean()) < 0.9
+    with torch.inference_mode():
+        difference = (network.near_unknown(rgb, trimap) - network(rgb, trimap)).abs()
+    assert float(difference[unknown].max()) <= ROUNDING
 
 
 def test_known_pixels_are_the_trimap_and_known_pictures_cost_nothing(network: ViTMatte) -> None:
@@ -127,22 +143,50 @@ def test_known_pixels_are_the_trimap_and_known_pictures_cost_nothing(network: Vi
         assert torch.equal(alpha[[0, 2]], trimap[[0, 2]])
         known = trimap != 0.5
         assert torch.equal(alpha[known], trimap[known])
-        calls: list[int] = []
-        hook = network.backbone.register_forward_pre_hook(lambda *_: calls.append(1))
-        patches = network.backbone.patch_embed.register_forward_pre_hook(lambda _, images: calls.append(len(images[0])))
-        network.near_unknown(rgb, trimap)
-        network.near_unknown(rgb[:1], trimap[:1])
+        seen: list[int] = []
+        hook = network.backbone.patch_embed.register_forward_pre_hook(lambda _, images: seen.append(len(images[0])))
+        for shared in (False, True):
+            network.near_unknown(rgb, trimap, shared=shared)
+            network.near_unknown(rgb[:1], trimap[:1], shared=shared)
         hook.remove()
-        patches.remove()
-    assert calls == [1]  # one picture of three, and none of one
+    assert seen == [1, 1]  # one picture of three, and none of one
 
 
 def test_pictures_of_a_batch_do_not_see_each_other(network: ViTMatte) -> None:
     rgb, trimap = pictures(3, 96, 64)
     with torch.inference_mode():
-        together = network.near_unknown(rgb, trimap)
-        alone = torch.cat([network.near_unknown(rgb[i : i + 1], trimap[i : i + 1]) for i in range(3)])
+        together = network.near_unknown(rgb, trimap, shared=True)
+        alone = torch.cat([network.near_unknown(rgb[i : i + 1], trimap[i : i + 1], shared=True) for i in range(3)])
     torch.testing.assert_close(together, alone, atol=ROUNDING, rtol=0)
+
+
+def test_what_does_not_change_is_not_computed_again(network: ViTMatte) -> None:
+    """Three frames: the second is the first again, the third differs far from the unknown box and at another."""
+    rgb, _ = pictures(1, 256, 256)
+    rgb = rgb.repeat(3, 1, 1, 1)
+    rgb[2, :, 200:210, 200:210] = 0
+    trimap = torch.zeros(3, 1, 256, 256, dtype=torch.uint8)
+    trimap[:, :, 10:20, 10:20] = 128
+    trimap[:, :, 190:220, 190:220] = 128
+    new = changed(rgb, trimap)
+    assert new[0].all()
+    assert not new[1].any()
+    assert new[2, :, 192:224, 192:224].all()
+    assert not new[2, :, :64, :64].any()
+    frames = [
+        TrimapFrame(Frame(i, i, Fraction(1, 24), (rgb[i] * 255).to(torch.uint8)), trimap[i], "key") for i in range(3)
+    ]
+    exact = list(NetworkMatting(network, batch=3)(iter(frames)))
+    mattes = list(NetworkMatting(network, batch=3, regions="shared")(iter(frames)))
+    whole = list(NetworkMatting(network, batch=3, regions="full")(iter(frames)))
+    for ours, theirs in zip(exact, whole, strict=True):
+        torch.testing.assert_close(ours.alpha, theirs.alpha, atol=ROUNDING, rtol=0)
+    assert torch.equal(mattes[0].alpha, mattes[1].alpha)
+    assert torch.equal(mattes[0].alpha[:, :64, :64], mattes[2].alpha[:, :64, :64])
+    alone = next(iter(NetworkMatting(network, regions="shared")(iter(frames[2:])))).alpha
+    assert not torch.equal(mattes[2].alpha[:, 190:220, 190:220], mattes[0].alpha[:, 190:220, 190:220])
+    # The same but for the tokens that the still box would have had as context.
+    assert float((mattes[2].alpha - alone)[:, 190:220, 190:220].abs().max()) < 0.2
 
 
 def test_bfloat16_near_is_bfloat16_network() -> None:

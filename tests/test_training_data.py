@@ -9,7 +9,7 @@ import torch
 from videomatte.errors import InputError
 from videomatte.scenes.noise import stream
 from videomatte.training.backdrops import Backdrops, screen
-from videomatte.training.damage import spill
+from videomatte.training.damage import coded, spill
 from videomatte.training.data import Batches, Prepared, ProceduralSamples, trimap_unit
 from videomatte.training.samples import draw_sample, random_trimap
 from videomatte.training.vary import recolour, vary_prior, weaken
@@ -63,6 +63,19 @@ def test_spill_is_strongest_at_the_edge() -> None:
     lit = spill(torch.full((3, 64, 64), 0.3), alpha, green, 1.0)
     assert (lit[0] == 0.3).all()
     assert float(lit[1, 32, 33]) > float(lit[1, 32, 60]) > 0.3
+
+
+def test_coded_pictures_are_the_pictures_at_the_codecs_precision() -> None:
+    row, column = torch.meshgrid(*[torch.linspace(0, 1, 96)] * 2, indexing="ij")
+    first = torch.stack([row, column, 0.5 * (row + column)])
+    second = first.flip(2)
+    good, bad = (coded([first, second], quality) for quality in (10, 40))
+    for given, fine, coarse in zip((first, second), good, bad, strict=True):
+        # A smooth picture loses next to nothing at rate factor 10, in place and in colour.
+        assert (fine - given).abs().max() < 0.06
+        assert (fine - given).abs().mean() < 0.01
+        assert (coarse - given).abs().mean() > (fine - given).abs().mean()
+    assert all(torch.equal(a, b) for a, b in zip(good, coded([first, second], 10), strict=True))
 
 
 def test_prepared_samples_come_back_whole(samples: ProceduralSamples, tmp_path: Path) -> None:

@@ -18,7 +18,12 @@ Names are loaded when first used: ``import videomatte`` alone is quick and impor
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# Torch's threads spin while they wait, and take the cores that other stages need: on two busy cores a frame took 3 to
+# 11 seconds instead of half a one. Read by OpenMP when torch is first imported, so of use only where that comes later.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
     from pipelines.greenscreen import replace_background as replace_background

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import sys
 import traceback
@@ -284,9 +283,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 for success, 1 for a failure, 2 for a wrong call, 130 after Ctrl-C.
     """
-    # Torch's threads spin while they wait, and take the cores that decoding and encoding need: on two busy cores a
-    # frame took 3 to 11 seconds instead of half a one. Read by OpenMP when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     if hasattr(signal, "SIGTERM"):

@@ -64,9 +64,10 @@ class TrimapSettings:
     memory: str | None = None
     """Most memory to take, such as 8GB or 512MB: a batch is made as much smaller as it has to be. On CUDA it is the
     device's. Left out, most of what is free."""
-    regions: Literal["auto", "full"] = "auto"
-    """Where a network computes: in full only near unknown pixels, the rest of the picture in summary, or the full
-    picture alike."""
+    regions: Literal["auto", "shared", "full"] = "auto"
+    """Where a network computes: auto leaves out what no unknown pixel depends on, with the same result as full, which
+    leaves out nothing; shared also takes what is far from all unknown pixels together, an approximation of ViTMatte
+    that is several times faster."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """What a network computes in; auto is the device's fastest type that is safe."""
     compile: bool = False

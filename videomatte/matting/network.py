@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from videomatte.errors import ModelError
+from videomatte.matting.changes import changed
 from videomatte.matting.plan import most_frames, peak_bytes, room_bytes
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, MatteFrame, TrimapFrame, unit_range
 
 __all__ = ["NetworkMatting", "Regions"]
 
-Regions = Literal["auto", "full"]
+Regions = Literal["auto", "shared", "full"]
 
 
 class NetworkMatting:
@@ -33,8 +34,10 @@ class NetworkMatting:
             ``[B, 1, H, W]``; any height and width.
         device: where the model is.
         batch: most frames computed together. More keeps a GPU busier and takes as much more memory.
-        regions: ``auto`` asks a model that has one for its ``near_unknown(rgb, trimap) -> alpha``, which computes in
-            full only near unknown pixels; ``full`` computes all of the picture alike.
+        regions: ``auto`` asks a model that has one for ``near_unknown(rgb, trimap, wanted, shared=False) -> alpha``,
+            which leaves out what no unknown pixel depends on, and takes frames that do not change within a batch from
+            the one before; ``shared`` also has it approximate what is far from all unknown pixels, and does the same
+            with parts of frames; ``full`` computes all of every picture.
         memory: bytes that the process may take, on CUDA of the device's memory; left out, most of what is free when
             the first frame comes.
     """
@@ -52,9 +55,8 @@ class NetworkMatting:
         self.batch = batch
         self.memory = memory
         self.model = model
-        self.regions = regions
+        self._regions: Regions = regions if hasattr(model, "near_unknown") else "full"
         self._fitting: dict[tuple[int, int], int] = {}
-        self._run = getattr(model, "near_unknown", model) if regions == "auto" else model
         self.fallbacks: list[str] = []
         """What had to be done otherwise than asked, one sentence each."""
 
@@ -77,7 +79,7 @@ class NetworkMatting:
 
     def peak_bytes(self, height: int, width: int, batch: int, unknown: float = 1.0) -> int | None:
         """Bytes that a batch is predicted to take; see :func:`videomatte.matting.plan.peak_bytes`."""
-        near = self.regions == "auto"
+        near = self._regions != "full"
         return peak_bytes(self.model, height, width, batch, unknown=unknown, near=near, device=self.device)
 
     def _most(self, item: TrimapFrame) -> int:
@@ -91,7 +93,7 @@ class NetworkMatting:
         room = room_bytes(self.memory, self.device)
         if room is None:
             return self.batch
-        most = most_frames(self.model, height, width, self.batch, room, self.device, near=self.regions == "auto")
+        most = most_frames(self.model, height, width, self.batch, room, self.device, near=self._regions != "full")
         if 0 < most < self.batch:
             self.fallbacks.append(
                 f"{self.batch} frames of {width}x{height} at once would not fit into {room / 1e9:.1f} GB: "
@@ -127,10 +129,20 @@ class NetworkMatting:
             rgb = unit_range(torch.stack([item.frame.rgb for item in items]).to(self.device))
             trimap = torch.stack([item.trimap for item in items]).to(self.device)
             # Sources of floats may hold NaN, infinity and scene-linear highlights; networks have learned 0..1.
-            alpha = self._run(torch.nan_to_num(rgb).clamp(0, 1), unit_range(trimap))
+            rgb = torch.nan_to_num(rgb).clamp(0, 1)
+            alpha = self.model(rgb, unit_range(trimap)) if self._regions == "full" else self._near(rgb, trimap)
         # Outside of inference mode, so that later stages may change the result in place.
         alpha = torch.where(trimap == FOREGROUND, 1.0, alpha).masked_fill(trimap == BACKGROUND, 0.0)
         return [one.to(item.trimap.device) for one, item in zip(alpha, items, strict=True)]
+
+    def _near(self, rgb: Tensor, trimap: Tensor) -> Tensor:
+        new, shared = changed(rgb, trimap), self._regions == "shared"
+        if not shared:  # all of a picture is context for the rest
+            new = new.flatten(1).any(1)[:, None, None, None].expand_as(new)
+        alpha: Tensor = self.model.near_unknown(rgb, unit_range(trimap), new, shared=shared)  # type: ignore[attr-defined]
+        for here, before, is_new in zip(alpha[1:], alpha[:-1], new[1:], strict=True):
+            here.copy_(torch.where(is_new, here, before))
+        return alpha
 
     def _halve(self, items: list[TrimapFrame]) -> None:
         if self.device.type == "cuda":

@@ -17,7 +17,7 @@ from torch import nn
 from videomatte.engine.memory import free_bytes, resident_bytes
 from videomatte.models import attention, detail_capture
 from videomatte.models.detail_capture import DetailCapture
-from videomatte.models.embedded import TILE, TILES_AT_ONCE, EmbeddedMatting, padded_size
+from videomatte.models.embedded import TILE, TILES_AT_ONCE, EmbeddedMatting
 from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.vitmatte import ViTMatte
 
@@ -31,10 +31,9 @@ _SOLVER_CELL = 62_000
 """Bytes that each of the solver's cells takes while its equations are made."""
 _SOLVER_CELLS = {"cpu": 128, "cuda": 4096}
 """Cells whose equations are made at once."""
-_TILED = 72, 44
-"""Bytes a pixel that the embedded model holds while its network runs, and further ones a pixel of the picture as filled
-up to whole tiles."""
-_TILE_PIXEL = {4: 424, 2: 280}
+_TILED = 58
+"""Bytes a pixel that the embedded model holds while its network runs."""
+_TILE_PIXEL = {4: 376, 2: 280}
 """Bytes a pixel of the tiles that the network works on at once, by the bytes of the type that it multiplies in."""
 _NEAR_MASKS = 27
 """Bytes a pixel of the masks that tell which pixels of each level are wanted, and of alpha."""
@@ -74,10 +73,8 @@ def peak_bytes(
         return _solver(batch * height * width, unknown, kind)
     if isinstance(model, EmbeddedMatting):
         pixels = batch * height * width
-        rows, columns = padded_size(height), padded_size(width)
-        tiles = min(TILES_AT_ONCE, batch * (rows // TILE + 1) * (columns // TILE + 1))
-        tiled = _TILED[0] * pixels + _TILED[1] * batch * rows * columns
-        tiled += tiles * TILE * TILE * _TILE_PIXEL[_width_of(model.backbone.patch_embed.proj)]
+        tiles = min(TILES_AT_ONCE, batch * -(-height // TILE) * -(-width // TILE))
+        tiled = _TILED * pixels + tiles * TILE * TILE * _TILE_PIXEL[_width_of(model.backbone.patch_embed.proj)]
         code = _CPU_CODE if kind == "cpu" else 0
         return max(_solver(pixels, unknown, kind), tiled + code)
     if isinstance(model, ViTMatte):

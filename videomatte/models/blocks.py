@@ -25,7 +25,7 @@ _SIDE = 16
 """Side of a block, in pixels of its level, at most."""
 _PICTURE_SIDE = 32
 """Side of a block in pixels of the picture, at most: coarse levels have smaller blocks, or they would cover it all."""
-_PIXELS_AT_ONCE = 2**14
+_PIXELS_AT_ONCE = 2**15
 """Pixels of blocks that are computed at a time: so few that what a convolution reads stays in a CPU's cache."""
 
 

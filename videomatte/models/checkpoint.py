@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +16,7 @@ from videomatte.errors import ModelError
 from videomatte.models.layouts import configuration
 from videomatte.models.vitmatte import ViTMatte
 
-__all__ = ["header", "read_checkpoint", "write_checkpoint"]
+__all__ = ["header", "read_checkpoint", "stored", "write_checkpoint"]
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Files of a folder in transformers' layout that hold weights, the one to prefer first."""
@@ -64,15 +65,30 @@ def write_checkpoint(model: ViTMatte, path: Path, dtype: torch.dtype = torch.flo
     """
     from safetensors.torch import save_file
 
-    weights = {name: t for name, t in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    weights = stored(model.state_dict(), dtype)
     with torch.device("meta"):
         expected = ViTMatte(model.config).state_dict()
     if not weights.keys() <= expected.keys():
         raise ValueError("a network prepared for inference cannot be written: write it as it was trained")
     metadata = {"format": "pt", "videomatte": "vitmatte", "config": json.dumps(dataclasses.asdict(model.config))}
     partial = path.with_suffix(".part")
-    save_file({name: t.to("cpu", dtype).contiguous() for name, t in weights.items()}, partial, metadata=metadata)
+    save_file(weights, partial, metadata=metadata)
     partial.replace(path)
+
+
+def stored(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """A network's state as it goes into a file: floating numbers alone; BatchNorm's counters serve training.
+
+    Args:
+        state: as ``state_dict`` gives it.
+        dtype: of the weights. BatchNorm's statistics stay in float32: a variance may be beyond what half precision
+            holds, and infinity in its place silences the channel.
+    """
+    return {
+        name: t.to("cpu", torch.float32 if name.rpartition(".")[2].startswith("running_") else dtype).contiguous()
+        for name, t in state.items()
+        if t.is_floating_point()
+    }
 
 
 def header(file: Path) -> dict[str, str]:

@@ -11,7 +11,6 @@ Sources: Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matt
 
 from __future__ import annotations
 
-import itertools
 import math
 from importlib import resources
 from pathlib import Path
@@ -28,7 +27,7 @@ from videomatte.models.detail_capture import DetailCapture
 from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.precision import autocast
 
-__all__ = ["EmbeddedMatting", "load_embedded", "padded_size", "spread_colours"]
+__all__ = ["EmbeddedMatting", "load_embedded", "spread_colours"]
 
 WEIGHTS = "embedded.safetensors"
 """File of the trained weights, beside this package's :mod:`weights`."""
@@ -37,6 +36,8 @@ TILE = 192
 """Side of what the network sees at once, in pixels: that of the crops it was trained on."""
 OVERLAP = 16
 """How far neighbouring tiles overlap, in pixels; one fades into the next over this length."""
+PATCH = 16
+"""Side of the network's patches, in pixels."""
 TILES_AT_ONCE = 8
 """Tiles the network works on together: bounds memory on pictures that are unknown all over."""
 
@@ -92,7 +93,7 @@ class EmbeddedMatting(nn.Module):
             ``[B, 1, H, W]`` float32 in 0..1; 0 and 1 where the trimap is.
 
         Convention:
-            Alpha's pixels are the picture's; a picture mirrored or moved by whole tiles gives alpha moved alike.
+            Alpha's pixels are the picture's; a picture moved by whole patches of the network gives alpha moved alike.
         """
         rgb, trimap = rgb.float(), trimap.float()
         return self.correct(rgb, trimap, self.prior(rgb, trimap, initial))
@@ -112,7 +113,7 @@ class EmbeddedMatting(nn.Module):
         return torch.cat([alpha, foreground, background], dim=1)
 
     def correct(self, rgb: Tensor, trimap: Tensor, prior: Tensor) -> Tensor:
-        """Alpha from what is known: :meth:`refine` on each tile of a fixed grid that holds an unknown pixel.
+        """Alpha from what is known: :meth:`refine` on tiles laid over the unknown.
 
         Args:
             rgb, trimap: as in :meth:`forward`.
@@ -122,7 +123,7 @@ class EmbeddedMatting(nn.Module):
             As :meth:`forward`.
         """
         unknown = (trimap > 0.25) & (trimap < 0.75)
-        alpha = self._in_tiles(torch.cat([rgb, trimap, prior], dim=1), unknown)
+        alpha = self._in_tiles([rgb, trimap, prior], unknown)
         return torch.where(unknown, alpha.clamp(0, 1), trimap.round())
 
     def refine(self, rgb: Tensor, trimap: Tensor, prior: Tensor) -> Tensor:
@@ -139,35 +140,31 @@ class EmbeddedMatting(nn.Module):
         solved, foreground, background = prior[:, :1], prior[:, 1:4], prior[:, 4:]
         line = foreground - background
         between = ((rgb - background) * line).sum(1, keepdim=True) / (line.square().sum(1, keepdim=True) + 1e-3)
-        colours = torch.cat([rgb, foreground, background], dim=1) * 4 - 2
-        alphas = torch.cat([trimap, solved, between.clamp(0, 1)], dim=1) * 2 - 1
-        images = torch.cat([colours, alphas], dim=1).contiguous(memory_format=torch.channels_last)
+        images = torch.cat([rgb, foreground, background, trimap, solved, between.clamp(0, 1)], dim=1)
+        # Colours, which differ less than alphas do, twice as large.
+        images = (images - 0.5) * images.new_tensor([4.0] * 9 + [2.0] * 3)[:, None, None]
+        images = images.contiguous(memory_format=torch.channels_last)
         with autocast(images.device, self.backbone.patch_embed.proj.weight.dtype):
             correction: Tensor = self.decoder(self.backbone(images), images)
         # Added to alpha, not to its logit: a sigmoid passes next to no gradient where the solver is sure and wrong,
         # which is where there is most to learn.
         return solved + correction.float()
 
-    def _in_tiles(self, planes: Tensor, unknown: Tensor) -> Tensor:
-        height, width = planes.shape[2:]
-        rows, columns = _grid(height), _grid(width)
-        planes = F.pad(planes, (0, padded_size(width) - width, 0, padded_size(height) - height), mode="replicate")
-        places = [
-            (b, y, x)
-            for b, y, x in itertools.product(range(len(planes)), rows, columns)
-            if unknown[b, :, y : y + TILE, x : x + TILE].any()
-        ]
-        fade = _fade(planes.device)
-        total = torch.zeros_like(planes[:, :1])
+    def _in_tiles(self, planes: list[Tensor], unknown: Tensor) -> Tensor:
+        height, width = unknown.shape[2:]
+        places = [(frame, y, x) for frame, one in enumerate(unknown[:, 0]) for y, x in _places(one)]
+        fade = _fade(unknown.device)
+        total = torch.zeros_like(planes[1])
         weight = torch.zeros_like(total)
         for first in range(0, len(places), TILES_AT_ONCE):
             chunk = places[first : first + TILES_AT_ONCE]
-            tiles = torch.stack([planes[b, :, y : y + TILE, x : x + TILE] for b, y, x in chunk])
-            refined = self.refine(tiles[:, :3], tiles[:, 3:4], tiles[:, 4:]) * fade
-            for (b, y, x), tile in zip(chunk, refined, strict=True):
-                total[b, :, y : y + TILE, x : x + TILE] += tile
-                weight[b, :, y : y + TILE, x : x + TILE] += fade
-        return (total / weight.clamp(min=1e-9))[:, :, :height, :width]
+            rgb, trimap, prior = (torch.stack([_cut(plane, *place) for place in chunk]) for plane in planes)
+            refined = self.refine(rgb, trimap, prior) * fade
+            for (frame, y, x), tile in zip(chunk, refined, strict=True):
+                inside = frame, slice(None), slice(y, y + TILE), slice(x, x + TILE)
+                total[inside] += tile[:, : height - y, : width - x]
+                weight[inside] += fade[: height - y, : width - x]
+        return total / weight.clamp(min=1e-9)
 
 
 def spread_colours(rgb: Tensor, known: Tensor) -> Tensor:
@@ -217,15 +214,33 @@ def load_embedded(path: Path | None = None) -> EmbeddedMatting:
     return model.eval()
 
 
-def _grid(length: int) -> list[int]:
-    """Where tiles start along a side of ``length`` pixels: every ``TILE - OVERLAP``, from 0."""
-    count = max(1, math.ceil((length - OVERLAP) / (TILE - OVERLAP)))
-    return [i * (TILE - OVERLAP) for i in range(count)]
+def _places(unknown: Tensor) -> list[tuple[int, int]]:
+    """Top left corners of tiles that hold every unknown pixel of ``[H, W]``: in bands of rows, each begun where the
+    unknown begins, so that they are few."""
+    rows = _starts(unknown.any(1))
+    return [(y, x) for y in rows for x in _starts(unknown[y : y + TILE].any(0))]
 
 
-def padded_size(length: int) -> int:
-    """A side of a picture as filled up to whole tiles, in pixels."""
-    return _grid(length)[-1] + TILE
+def _starts(some: Tensor) -> list[int]:
+    """Where tiles begin that hold the true entries of ``[n]``, each half of the overlap inside at least.
+
+    All begin at multiples of the network's patches, so that a tile that moves on with what it holds sees the picture
+    cut into the same patches.
+    """
+    margin, starts, covered = OVERLAP // 2, list[int](), 0
+    last = max(0, math.ceil((len(some) - TILE) / PATCH) * PATCH)
+    for place in some.nonzero()[:, 0].tolist():
+        if not starts or place >= covered:
+            starts.append(min(max(0, (place - margin) // PATCH * PATCH), last))
+            covered = starts[-1] + TILE - margin if starts[-1] < last else len(some)
+    return starts
+
+
+def _cut(plane: Tensor, frame: int, y: int, x: int) -> Tensor:
+    """A tile ``[C, TILE, TILE]`` of ``[B, C, H, W]``, the picture's border repeated beyond it."""
+    tile = plane[frame, :, y : y + TILE, x : x + TILE]
+    height, width = tile.shape[1:]
+    return F.pad(tile, (0, TILE - width, 0, TILE - height), mode="replicate") if height * width < TILE**2 else tile
 
 
 def _fade(device: torch.device) -> Tensor:

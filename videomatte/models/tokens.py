@@ -24,7 +24,7 @@ from videomatte.models.precision import full_precision
 
 __all__ = ["Sharing", "features_near", "share"]
 
-CELL = 5
+CELL = 3
 """Side, in patches, of what is merged into one token where nothing in it is wanted by itself."""
 
 

@@ -17,6 +17,7 @@ from videomatte.errors import ShapeError
 from videomatte.models.backbone import PlainViT
 from videomatte.models.blocks import alpha_near
 from videomatte.models.detail_capture import DetailCapture
+from videomatte.models.heap import give_back_freed_memory
 from videomatte.models.mask_decoder import MaskDecoder
 from videomatte.models.precision import autocast
 from videomatte.models.tokens import features_near
@@ -25,6 +26,9 @@ __all__ = ["BASE", "SMALL", "ViTMatte", "ViTMatteConfig"]
 
 _DIVISOR = 32
 """Pictures are filled up to a multiple of this, as in training."""
+_LARGE_BATCH = 3_000_000
+"""Pixels from which on memory is worth more than the time it takes to ask the system for it again and again: a sixth on
+pictures of 2560×1440, which take minutes, but twice the time of small networks on small ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,16 +128,29 @@ class ViTMatte(nn.Module):
             alpha: Tensor = self.decoder(self.backbone(images), images)
         return alpha[:, :, : rgb.shape[2], : rgb.shape[3]]
 
-    def near_unknown(self, rgb: Tensor, trimap: Tensor) -> Tensor:
-        """Alpha of a batch of pictures, computed only near what is unknown in them.
+    def near_unknown(
+        self, rgb: Tensor, trimap: Tensor, wanted: Tensor | None = None, *, shared: bool = False
+    ) -> Tensor:
+        """Alpha of a batch of pictures, computed only where something unknown depends on it.
 
-        The backbone has a token for each patch that holds an unknown pixel or is beside one that does, and one token
-        for many patches elsewhere (:mod:`videomatte.models.tokens`): an approximation. The decoder is computed where
-        alpha depends on it (:mod:`videomatte.models.blocks`): exactly. A picture without unknown pixels costs nothing.
+        That is the decoder near unknown pixels (:mod:`videomatte.models.blocks`), and the backbone for pictures that
+        have any. What comes out is what :meth:`forward` gives, unless tokens are shared.
 
-        Args, Returns, Raises: as :meth:`forward`, but known pixels are as in the trimap.
+        Args:
+            rgb, trimap: as of :meth:`forward`.
+            wanted: ``[B, 1, H, W]`` bool, which of the unknown pixels matter; all if not given.
+            shared: have the backbone use one token for many patches away from unknown pixels
+                (:mod:`videomatte.models.tokens`): several times faster, and an approximation.
+
+        Returns:
+            As :meth:`forward`, but known pixels are as in the trimap, and unknown ones that do not matter are anything.
+
+        Raises:
+            ShapeError: as :meth:`forward`.
         """
         unknown = (trimap > 0.25) & (trimap < 0.75)
+        if wanted is not None:
+            unknown &= wanted
         if not isinstance(self.decoder, DetailCapture):
             return torch.where(unknown, self(rgb, trimap), trimap.round())
         some = unknown.flatten(1).any(1)
@@ -141,15 +158,21 @@ class ViTMatte(nn.Module):
         if some.any():
             images, unknown = self._images(rgb[some], trimap[some], None), unknown[some]
             padded = F.pad(unknown, (0, -rgb.shape[3] % _DIVISOR, 0, -rgb.shape[2] % _DIVISOR))
-            near = F.max_pool2d(F.max_pool2d(padded.float(), self.config.patch_size), 3, 1, 1)[:, 0] > 0
             with autocast(images.device, self.backbone.patch_embed.proj.weight.dtype):
-                computed = alpha_near(self.decoder, features_near(self.backbone, images, near), images, padded)
+                if shared:
+                    near = F.max_pool2d(F.max_pool2d(padded.float(), self.config.patch_size), 3, 1, 1)[:, 0] > 0
+                    features = features_near(self.backbone, images, near)
+                else:
+                    features = self.backbone(images)
+                computed = alpha_near(self.decoder, features, images, padded)
             alpha[some] = torch.where(unknown, computed[:, :, : rgb.shape[2], : rgb.shape[3]], alpha[some])
         return alpha
 
     def _images(self, rgb: Tensor, trimap: Tensor, extra: Tensor | None) -> Tensor:
         """``[B, in_chans, H, W]``, normalised and filled up."""
         self._check(rgb, trimap, extra)
+        if rgb.device.type == "cpu" and rgb[:, 0].numel() >= _LARGE_BATCH:
+            give_back_freed_memory()
         parts = [(rgb.float() - self.mean) / self.std, trimap.float(), *([] if extra is None else [extra.float()])]
         images = F.pad(torch.cat(parts, dim=1), (0, -rgb.shape[3] % _DIVISOR, 0, -rgb.shape[2] % _DIVISOR))
         return images.contiguous(memory_format=torch.channels_last)

@@ -13,7 +13,7 @@ from videomatte.scenes.noise import Rng, fractal, stream
 from videomatte.scenes.scene import render
 from videomatte.scenes.variety import random_scene
 from videomatte.training.backdrops import Backdrops, screen
-from videomatte.training.damage import damage, spill
+from videomatte.training.damage import coded, damage, spill
 from videomatte.training.subjects import draw_subject
 from videomatte.trimaps.morphology import OPAQUE, TRANSPARENT, erode, trimap_of
 from videomatte.types import UNKNOWN
@@ -33,7 +33,7 @@ class Sample:
     """``[T, 1, H, W]`` uint8, 255 opaque."""
 
 
-def draw_sample(seed: int, size: int, backdrops: Backdrops, *, scenes: float = 0.45, pairs: float = 0.15) -> Sample:
+def draw_sample(seed: int, size: int, backdrops: Backdrops, *, scenes: float = 0.3, pairs: float = 0.15) -> Sample:
     """A sample, the same for the same arguments: a frame of a scene, or a subject laid over something.
 
     Args:
@@ -50,6 +50,8 @@ def draw_sample(seed: int, size: int, backdrops: Backdrops, *, scenes: float = 0
             pictures, alphas = _filmed(rng, size, moments)
         else:
             pictures, alphas = _composed(rng, size, moments, backdrops)
+        if rng.random() < 0.3:
+            pictures = coded(pictures, int(rng.integers(18, 37)))
         trimaps = _trimaps(rng, alphas)
         share = [float((t == UNKNOWN).float().mean()) for t in trimaps]
         if min(share) > 0.01 and max(share) < 0.7:

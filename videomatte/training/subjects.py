@@ -44,6 +44,8 @@ def draw_subject(rng: Rng, size: int, backdrops: Backdrops) -> tuple[Tensor, Ten
         alpha = _edge(rng, distance)
     if kind in ("hair", "fur", "twigs"):
         colour, alpha = _with_strands(rng, str(kind), distance, colour, alpha)
+    if rng.random() < 0.4:
+        colour = _lit_at_the_edge(rng, colour, alpha)
     if rng.random() < 0.2:
         colour, alpha = _in_motion(rng, colour, alpha)
     if rng.random() < 0.25:
@@ -150,6 +152,21 @@ def _with_strands(rng: Rng, kind: str, distance: Tensor, colour: Tensor, alpha: 
     mixed = (hair[:3] + colour * below) / together.clamp(min=1e-4)
     # Where nothing is, the straight foreground goes on as the nearest colour: later blurs and resizings mix with it.
     return torch.where(together > 1e-3, mixed, _spread(mixed, together)), together
+
+
+def _lit_at_the_edge(rng: Rng, colour: Tensor, alpha: Tensor) -> Tensor:
+    """Foreground that is lit or tinted otherwise where it ends: what is loose seldom looks like what is sure.
+
+    A light from behind, or its lack, changes what sticks out; a light from one side changes one half.
+    """
+    size = alpha.shape[-1]
+    outward = 1 - blur(alpha, size * float(rng.uniform(0.01, 0.06)))
+    row, column = torch.meshgrid(*[torch.arange(size) / size - 0.5] * 2, indexing="ij")
+    turn = rng.uniform(0, 2 * math.pi)
+    sideways = torch.sigmoid(6 * (math.cos(turn) * column + math.sin(turn) * row))
+    where = outward * (sideways if rng.random() < 0.5 else 1)
+    gain = float(rng.normal(0.2, 0.9)) + rng.normal(0, 0.25, (3, 1, 1))
+    return colour * torch.exp(torch.from_numpy(gain).float() * where)
 
 
 def _strand_colours(rng: Rng, count: int, colour: Tensor, root: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from videomatte.errors import ModelError
-from videomatte.models.checkpoint import write_checkpoint
+from videomatte.models.checkpoint import stored, write_checkpoint
 from videomatte.models.embedded import EmbeddedMatting
 from videomatte.models.load import load_network
 from videomatte.models.vitmatte import ViTMatte
@@ -69,10 +69,8 @@ def trainable(model: EmbeddedMatting | ViTMatte) -> Trainable:
 
 def _write_embedded(model: nn.Module, path: Path) -> None:
     """Half precision, under its name only when whole."""
-    # Counters of batches, the only integers, serve training alone.
-    tensors = {name: t.half().contiguous() for name, t in model.state_dict().items() if t.is_floating_point()}
     partial = path.with_suffix(".part")
-    save_file(tensors, partial, metadata={"format": "pt", "videomatte": "embedded"})
+    save_file(stored(model.state_dict(), torch.float16), partial, metadata={"format": "pt", "videomatte": "embedded"})
     partial.replace(path)
 
 
