@@ -72,6 +72,7 @@ class Line:
                 regions=self._settings.regions,
                 precision=self._settings.precision,
                 compile=self._settings.compile,
+                memory=self._settings.memory,
             )
             self._propagate = self._open_propagation(stack)
             if self._propagate is None:

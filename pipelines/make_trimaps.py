@@ -60,7 +60,14 @@ def make_trimaps(
     count = 0
     with ExitStack() as stack:
         source = stack.enter_context(
-            open_source(clip, decoder=settings.decoder, start=settings.start, end=settings.end, device=device)
+            open_source(
+                clip,
+                decoder=settings.decoder,
+                start=settings.start,
+                end=settings.end,
+                device=device,
+                threads=settings.decoder_threads,
+            )
         )
         line = stack.enter_context(Line(MatteSettings(**dataclasses.asdict(settings)), device, clock, source.info))
         stretches = Stretches(line, clip, output, settings, source.info)
@@ -74,11 +81,19 @@ def make_trimaps(
                 content="alpha",
                 audio=False,
                 overwrite=overwrite,
+                threads=settings.encoder_threads,
                 clock=clock,
             )
         )
         shown = look and stack.enter_context(
-            open_sink(look, source.info, content="foreground", overwrite=overwrite, clock=clock)
+            open_sink(
+                look,
+                source.info,
+                content="foreground",
+                overwrite=overwrite,
+                threads=settings.encoder_threads,
+                clock=clock,
+            )
         )
         threads = stack.enter_context(Threads())
         frames = threads.boundary(clock.stage("decode", source))

@@ -71,6 +71,7 @@ def process_clip(
     behind: Behind | None = None,
     soundtrack: Soundtrack | None = None,
     also: Mapping[str, object] | None = None,
+    clock: Clock | None = None,
     progress: bool = False,
 ) -> RunReport:
     """Run the line on one clip; see :func:`matte` for arguments and errors.
@@ -79,6 +80,7 @@ def process_clip(
         behind: puts a background behind the mattes. Outputs that do not say what they hold then hold the composite.
         soundtrack: sound to carry into movies instead of the clip's own.
         also: what else the frames depend on, for the report and to know the job again.
+        clock: is told how long the stages take, and when each frame is written.
         progress: show a bar with frames per second and time left on standard error.
     """
     content = "composite" if behind else settings.content
@@ -87,14 +89,21 @@ def process_clip(
         if file.content == "composite" and not behind:
             raise UsageError(f"{file.path}: a composite needs a background: videomatte greenscreen puts one in")
     started = time.perf_counter()
-    clock = Clock()
+    clock = clock or Clock()
     frames_out = 0
     device = resolve_device(settings.device)
     resolved = {"clip": str(clip), "outputs": [*outputs], **(also or {}), **dataclasses.asdict(settings)}
     depends_on = {**(also or {}), **dataclasses.asdict(settings), **named_files(settings.trimap)}
     with naming(clip), ExitStack() as stack:
         source = stack.enter_context(
-            open_source(clip, decoder=settings.decoder, start=settings.start, end=settings.end, device=device)
+            open_source(
+                clip,
+                decoder=settings.decoder,
+                start=settings.start,
+                end=settings.end,
+                device=device,
+                threads=settings.decoder_threads,
+            )
         )
         line = stack.enter_context(Line(settings, device, clock, source.info, trimaps))
         replace = stack.enter_context(behind(source.info, device)) if behind else None
@@ -112,6 +121,7 @@ def process_clip(
                 # What a stage of the user's own does, nobody can compare: such a run always starts at its start.
                 job=None if trimaps else describe_job(clip, depends_on),
                 segment=segment_frames(settings.batch),
+                threads=settings.encoder_threads,
                 clock=clock,
             )
         )
@@ -135,6 +145,7 @@ def process_clip(
             sink.write(item)
             if sheet:
                 sheet.write(item)
+            clock.mark()
             frames_out += 1
             bar.update()
         bar.close()

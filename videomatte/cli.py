@@ -5,23 +5,26 @@ Nothing heavy is imported before a command runs, so that ``videomatte --help`` a
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import tyro
 
-from videomatte.config import GreenscreenSettings, MatteSettings, TrimapSettings, preset_values
+from videomatte.config import GreenscreenSettings, MatteSettings, TrimapSettings
 from videomatte.errors import VideomatteError
+from videomatte.layers import tuned_preset, with_preset, with_tuned
 from videomatte.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from videomatte.types import RunReport
 
 __all__ = ["main", "parse"]
 
@@ -48,11 +51,31 @@ class _Base:
 
 
 @dataclass(kw_only=True)
-class Matte(_Base):
-    """Take the subject out of a clip: alpha video with sound, hair and motion blur."""
-
+class _Job(_Base):
     clip: tyro.conf.Positional[Path]
     """The clip: a movie, an image, a folder of images or a pattern such as shot.%04d.exr."""
+    settings: Repeatable[TrimapSettings]
+    report: Path | None = None
+    """Write what the run did as JSON."""
+    quiet: bool = False
+    """No progress, no summary."""
+    tuned: tyro.conf.Suppress[Path | None] = None
+    """The tuned preset that the settings come from."""
+
+    def _tell(self, report: RunReport, outputs: str) -> None:
+        from videomatte.engine.report import summary, write_report
+
+        report = replace(report, tuned=self.tuned)
+        if self.report:
+            write_report(report, self.report)
+        if not self.quiet:
+            print(summary(report, outputs))
+
+
+@dataclass(kw_only=True)
+class Matte(_Job):
+    """Take the subject out of a clip: alpha video with sound, hair and motion blur."""
+
     output: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(aliases=["-o"])]
     """Where the matte goes: .mov is ProRes 4444, .webm VP9 with alpha, .png one picture, frames/ a PNG sequence. Words
     in front say what it holds (both, foreground, alpha, composite) and its format by name: alpha:matte.mp4,
@@ -61,29 +84,19 @@ class Matte(_Base):
     """Each can also stand in a preset file."""
     preset: str | None = None
     """Name of a shipped preset, or path of a YAML file with one setting a line. Flags win over it."""
-    report: Path | None = None
-    """Write what the run did as JSON."""
-    quiet: bool = False
-    """No progress, no summary."""
 
     def run(self) -> None:
         """Run the pipeline and print its summary."""
         from pipelines.process_clip import process_clip
-        from videomatte.engine.report import summary, write_report
 
         report = process_clip(self.clip, self.output, self.settings, progress=not self.quiet)
-        if self.report:
-            write_report(report, self.report)
-        if not self.quiet:
-            print(summary(report, ", ".join(self.output)))
+        self._tell(report, ", ".join(self.output))
 
 
 @dataclass(kw_only=True)
-class Greenscreen(_Base):
+class Greenscreen(_Job):
     """Put a new background behind the subject: a colour, an image or a clip."""
 
-    clip: tyro.conf.Positional[Path]
-    """The clip: a movie, an image, a folder of images or a pattern such as shot.%04d.exr."""
     background: str
     """An image, a clip, a colour as #RRGGBB or by name, or transparent."""
     output: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(aliases=["-o"])]
@@ -94,29 +107,19 @@ class Greenscreen(_Base):
     preset: str | None = None
     """Name of a shipped preset (draft, balanced, best), or path of a YAML file with one setting a line. Flags win over
     it."""
-    report: Path | None = None
-    """Write what the run did as JSON."""
-    quiet: bool = False
-    """No progress, no summary."""
 
     def run(self) -> None:
         """Run the pipeline and print its summary."""
         from pipelines.greenscreen import greenscreen
-        from videomatte.engine.report import summary, write_report
 
         report = greenscreen(self.clip, self.background, self.output, self.settings, progress=not self.quiet)
-        if self.report:
-            write_report(report, self.report)
-        if not self.quiet:
-            print(summary(report, ", ".join(self.output)))
+        self._tell(report, ", ".join(self.output))
 
 
 @dataclass(kw_only=True)
-class Trimap(_Base):
+class Trimap(_Job):
     """Write the trimaps that a matte would be made from, and say which frame to paint next."""
 
-    clip: tyro.conf.Positional[Path]
-    """The clip: a movie, an image, a folder of images or a pattern such as shot.%04d.exr."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Where the trimaps go, as grey: .mkv is FFV1, a folder a PNG sequence. Where they are carried from keyframes, a
     later run with one more does anew only what that changes."""
@@ -124,21 +127,13 @@ class Trimap(_Base):
     """Of where the subject is."""
     overlay: Path | None = None
     """Write a movie, too, that shows the trimaps over the frames."""
-    report: Path | None = None
-    """Write what the run did as JSON."""
-    quiet: bool = False
-    """No progress, no summary."""
 
     def run(self) -> None:
         """Run the pipeline and print its summary."""
         from pipelines.make_trimaps import make_trimaps
-        from videomatte.engine.report import summary, write_report
 
         report = make_trimaps(self.clip, self.output, self.settings, look=self.overlay, progress=not self.quiet)
-        if self.report:
-            write_report(report, self.report)
-        if not self.quiet:
-            print(summary(report, self.output))
+        self._tell(report, str(self.output))
 
 
 @dataclass(kw_only=True)
@@ -214,6 +209,41 @@ class Train(_Base):
 
 
 @dataclass(kw_only=True)
+class Tune(_Base):
+    """Measure what makes clips like this one fastest on this machine, and have later runs use it."""
+
+    clip: tyro.conf.Positional[Path]
+    """A clip like those that are to be matted: what is found holds for its size."""
+    settings: Repeatable[TrimapSettings] = field(default_factory=TrimapSettings)
+    """Of where the subject is."""
+    frames: int = 32
+    """Frames of the clip to measure on, at most; the more, the surer and the longer."""
+    save: Path | None = None
+    """Write what was found to this preset file, for --preset, and not where later runs find it by themselves."""
+    report: Path | None = None
+    """Write all that was measured as JSON."""
+    picture: Path | None = None
+    """Draw what was measured: frames a second and memory by batch, the stages' shares."""
+    quiet: bool = False
+    """No progress, no summary."""
+
+    def run(self) -> None:
+        """Tune and print what was found."""
+        from pipelines.tune_throughput import tune
+        from videomatte.engine.tuning import words, write_tuning
+
+        found = tune(self.clip, self.settings, frames=self.frames, save=self.save, progress=not self.quiet)
+        if self.report:
+            write_tuning(found, self.report)
+        if self.picture:
+            from videomatte.engine.tuning_picture import draw_tuning
+
+            draw_tuning(found, self.picture)
+        if not self.quiet:
+            print(words(found))
+
+
+@dataclass(kw_only=True)
 class Demo(_Base):
     """Render a clip with known truth, matte it, and leave pictures to look at."""
 
@@ -240,6 +270,7 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "evaluate": Evaluate,
     "demo": Demo,
     "train": Train,
+    "tune": Tune,
 }
 
 
@@ -263,7 +294,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What a stage has to say without failing (a screen that leaves the picture) goes where errors go.
     logging.basicConfig(format="videomatte: %(message)s", level=logging.WARNING)
     try:
-        parse(words).run()
+        command = parse(words)
+        if isinstance(command, _Job) and (tuned := tuned_preset(words[0], command.clip, command.settings)):
+            command = parse(words, tuned)
+            assert isinstance(command, _Job)
+            command.tuned = tuned
+        command.run()
     except SystemExit as exit_:  # tyro has printed what is wrong, or the help; or a polite kill
         if hasattr(exit_, "__notes__"):
             print(f"videomatte: {_line(exit_, 'stopped')}", file=sys.stderr)
@@ -294,37 +330,21 @@ def _line(error: BaseException, text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
-def parse(words: Sequence[str]) -> Command:
+def parse(words: Sequence[str], tuned: Path | None = None) -> Command:
     """The command that the words ask for, checked but not run.
+
+    Args:
+        words: those after ``videomatte``.
+        tuned: a preset that stands behind all that the words say.
 
     Raises:
         SystemExit: the words are wrong (code 2, what is wrong is printed), or ask for help (code 0).
         UsageError: there is no such preset.
         InputError: the preset's file cannot be understood.
     """
-    command: Command = tyro.extras.subcommand_cli_from_dict(COMMANDS, args=_with_preset(list(words)), prog="videomatte")
+    words = with_preset(list(words)) if tuned is None else with_tuned(list(words), tuned)
+    command: Command = tyro.extras.subcommand_cli_from_dict(COMMANDS, args=words, prog="videomatte")
     return command
-
-
-def _with_preset(words: list[str]) -> list[str]:
-    """The words with the preset's settings put in front of the user's flags, so that one parser checks both."""
-    preset = None
-    for word, following in itertools.pairwise([*words, ""]):
-        if word == "--preset":
-            preset = following
-        elif word.startswith("--preset="):
-            preset = word.partition("=")[2]
-    settings = {"matte": MatteSettings, "greenscreen": GreenscreenSettings}.get(words[0] if words else "")
-    if preset is None or settings is None:
-        return words
-    flags: list[str] = []
-    for name, value in preset_values(words[0], preset, settings).items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            flags.append(f"--{'' if value else 'no-'}{flag}")
-        else:
-            flags += [f"--{flag}={one}" for one in (value if isinstance(value, list) else [value])]
-    return [words[0], *flags, *words[1:]]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,15 @@ import yaml
 
 from videomatte.errors import InputError, UsageError
 
-__all__ = ["GreenscreenSettings", "MatteSettings", "TrimapSettings", "fingerprint", "preset_values", "presets"]
+__all__ = [
+    "GreenscreenSettings",
+    "MatteSettings",
+    "TrimapSettings",
+    "fingerprint",
+    "parse_bytes",
+    "preset_values",
+    "presets",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +60,10 @@ class TrimapSettings:
     model: str = "embedded"
     """What turns trimaps into mattes: a name that 'videomatte models' lists, or the path of a checkpoint."""
     batch: int = 1
-    """Frames that a network computes together: more keeps a GPU busier and takes as much more memory."""
+    """Frames that a network computes together, at most: more keeps a GPU busier and takes as much more memory."""
+    memory: str | None = None
+    """Most memory to take, such as 8GB or 512MB: a batch is made as much smaller as it has to be. On CUDA it is the
+    device's. Left out, most of what is free."""
     regions: Literal["auto", "shared", "full"] = "auto"
     """Where a network computes: auto leaves out what no unknown pixel depends on, with the same result as full, which
     leaves out nothing; shared also takes what is far from all unknown pixels together, an approximation of ViTMatte
@@ -66,6 +78,10 @@ class TrimapSettings:
     """Where tensors live: auto (CUDA where there is one), cpu, cuda, cuda:1."""
     decoder: Literal["auto", "av", "decord"] = "auto"
     """Library that decodes the clip; auto is av (PyAV)."""
+    decoder_threads: int = 0
+    """Threads that decode; 0 leaves it to the decoder, which takes all cores."""
+    encoder_threads: int = 0
+    """Threads that each output's encoder has; 0 leaves it to the encoder."""
     start: str | None = None
     """First frame to take: a frame number (120) or a time (5.0, 5s, 0:01:02.5)."""
     end: str | None = None
@@ -84,6 +100,14 @@ class TrimapSettings:
             raise UsageError(f"--band {self.band} is the width of a mask's unknown band: give the mask with --mask")
         if self.batch < 1:
             raise UsageError(f"--batch {self.batch}: at least one frame at a time")
+        for flag, threads in (("decoder", self.decoder_threads), ("encoder", self.encoder_threads)):
+            if threads < 0:
+                raise UsageError(f"--{flag}-threads {threads}: a number of threads, or 0 to have it chosen")
+        if self.memory is not None:
+            try:
+                parse_bytes(self.memory)
+            except UsageError as error:
+                raise UsageError(f"--memory {error}") from None
 
     def trimap_sources(self) -> list[str]:
         """The flags, of those that say where trimaps come from, that were given."""
@@ -160,6 +184,19 @@ class GreenscreenSettings(MatteSettings):
 def fingerprint(settings: Mapping[str, object]) -> str:
     """SHA-256 of resolved settings, hexadecimal: equal where and only where all values are."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def parse_bytes(text: str) -> int:
+    """The bytes that people write as ``8GB``, ``512MB`` or ``2.5 GiB``: units of 1000, with an i of 1024.
+
+    Raises:
+        UsageError: the text is no size, or none above zero.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text.upper())
+    value = round(float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2] or " ")) if match else 0
+    if value <= 0:
+        raise UsageError(f"{text!r} is no amount of memory: write it as 8GB or 512MB")
+    return value
 
 
 def presets(command: str) -> dict[str, Path]:

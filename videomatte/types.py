@@ -301,6 +301,8 @@ class RunReport:
     """What had to be done otherwise than asked, one sentence each."""
     paint_next: tuple[Suggestion, ...] = field(default=())
     """Where trimaps were carried from keyframes: the frames most worth painting next, best first."""
+    tuned: Path | None = None
+    """The preset with what was tuned for this machine, where one was used."""
 
     @property
     def fps(self) -> float:

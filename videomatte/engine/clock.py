@@ -27,6 +27,8 @@ class Clock:
         self._seconds: dict[str, float] = {}
         self._items: dict[str | None, int] = {}
         self._open = threading.local()
+        self.marks: list[float] = []
+        """When each frame was through, by `time.perf_counter`."""
 
     @contextmanager
     def span(self, name: str | None) -> Iterator[None]:
@@ -62,6 +64,10 @@ class Clock:
             close = getattr(iterator, "close", None)
             if close is not None:
                 close()
+
+    def mark(self) -> None:
+        """Note that a frame is through the line now."""
+        self.marks.append(time.perf_counter())
 
     def items(self, name: str) -> int:
         """How many items the stage has made."""

@@ -59,6 +59,8 @@ def summary(report: RunReport, output: Path | str) -> str:
     for stage in report.stages:
         per_frame = 1000 * stage.seconds / report.frames_out if report.frames_out else 0.0
         lines.append(f"  {stage.name:<8} {stage.share:6.1%}  {per_frame:8.1f} ms a frame")
+    if report.tuned is not None:
+        lines.append(f"  tuned for this machine: {report.tuned}")
     lines += [f"  note: {fallback}" for fallback in report.fallbacks]
     lines += [f"  worth painting: frame {one.frame}, {one.reason}" for one in report.paint_next[:SUGGESTIONS]]
     return "\n".join(lines)

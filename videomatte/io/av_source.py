@@ -39,14 +39,17 @@ class AvSource:
         path: the movie.
         span: the frames to give; their numbers stay those of the whole clip.
         device: where planes are sent and made RGB.
+        threads: how many decode; 0 leaves it to the decoder.
 
     Raises:
         InputError: from the constructor, where the file cannot be read or ends before frames its index promises; from
             the iteration, where a frame is damaged, pictures change their size, or the file is cut short.
     """
 
-    def __init__(self, path: Path, span: Span | None = None, device: torch.device | str = "cpu") -> None:
-        self._path, self._span, self._device = path, span or Span(), torch.device(device)
+    def __init__(
+        self, path: Path, span: Span | None = None, device: torch.device | str = "cpu", threads: int = 0
+    ) -> None:
+        self._path, self._span, self._device, self._threads = path, span or Span(), torch.device(device), threads
         self._opened = False
         self._watchdog = Watchdog(path)
         try:
@@ -107,6 +110,7 @@ class AvSource:
     def _open(self) -> None:
         self._container, self._stream = open_movie(self._path)
         self._stream.thread_type = "AUTO"
+        self._stream.thread_count = self._threads
         self._ends = LatestEnd()
 
     def _from_start(self) -> tuple[int | None, Iterator[tuple[int, int, av.VideoFrame]]]:
@@ -161,6 +165,7 @@ class AvSource:
         context: av.CodecContext = self._stream.codec_context
         if has_hidden_alpha(self._stream):
             context = av.CodecContext.create(_ALPHA_DECODERS[self.info.codec], "r")
+            context.thread_count = self._threads
         damage = f"{self._path}: damaged or cut short: frame {{}} cannot be decoded"
         try:
             for packet in decodable(self._packets(), self._stream):

@@ -49,6 +49,7 @@ class DecordSource:
         path: the movie.
         span: the frames to give; their numbers stay those of the whole clip.
         device: where frames are sent.
+        threads: how many decode; 0 leaves it to decord.
 
     Raises:
         UsageError: decord is not installed.
@@ -56,7 +57,9 @@ class DecordSource:
             iteration, where frames cannot be decoded.
     """
 
-    def __init__(self, path: Path, span: Span | None = None, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, path: Path, span: Span | None = None, device: torch.device | str = "cpu", threads: int = 0
+    ) -> None:
         self._path, self._span, self._device = path, span or Span(), torch.device(device)
         self._opened = False
         # Beside its endless loops, decord dies when two threads share a reader: all its calls are made by one.
@@ -67,7 +70,7 @@ class DecordSource:
                 raise InputError(f"{path}: decord reads {fault}: use --decoder av")
             self._shown = self._watchdog.call(_shown, self.info, self._watchdog.alive)
             self._watchdog.call(self._check_sizes)
-            self._reader = self._call(_open_reader, str(path))
+            self._reader = self._call(_open_reader, str(path), threads)
             count = self._call(len, self._reader)
             if count != len(self._shown):
                 raise InputError(
@@ -216,13 +219,13 @@ def _shown(info: ClipInfo, alive: Callable[[], None]) -> list[_Shown]:
     return shown
 
 
-def _open_reader(path: str) -> Any:
+def _open_reader(path: str, threads: int) -> Any:
     try:
         import decord
     except ImportError as error:
         raise UsageError("decord is not installed: pip install decord2, or use --decoder av") from error
     decord.logging.set_level(decord.logging.QUIET)  # its own copy of FFmpeg writes to stderr
-    return decord.VideoReader(path, num_threads=0)
+    return decord.VideoReader(path, num_threads=threads)
 
 
 def _read_batch(reader: Any, numbers: list[int]) -> Any:

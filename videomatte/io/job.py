@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["describe_job", "identity"]
 
-_WITHOUT_EFFECT = ("overwrite", "sheet", "verify")
+_WITHOUT_EFFECT = ("overwrite", "sheet", "verify", "decoder_threads")
 """Settings that no frame depends on."""
 _PROGRAMS = ("videomatte", "av", "torch")
 _SAMPLE_BYTES = 1 << 16

@@ -89,6 +89,7 @@ class MovieSegments:
         comment: what the file says of itself, or ``None``.
         audio: whether to carry sound.
         soundtrack: sound to carry instead of the clip's own.
+        threads: how many the encoder has; 0 leaves it to the encoder.
     """
 
     def __init__(
@@ -101,11 +102,13 @@ class MovieSegments:
         *,
         audio: bool,
         soundtrack: Soundtrack | None = None,
+        threads: int = 0,
     ) -> None:
         self.notes: list[str] = []
         self._path, self._format, self._content, self._info, self._comment = path, fmt, content, info, comment
         self._audio = audio and (soundtrack is not None or bool(info.audio))
         self._soundtrack = soundtrack
+        self._threads = threads
         self._writer: VideoWriter | None = None
         self._name = ""
 
@@ -125,6 +128,7 @@ class MovieSegments:
             rate=info.average_rate,
             colour=info.colour,
             sample_aspect=info.sample_aspect,
+            threads=self._threads,
         )
 
     def write(self, rgb: Tensor | None, alpha: Tensor | None, frame: Frame, shift: int) -> Fraction:

@@ -40,6 +40,7 @@ def open_sink(
     verify: bool = True,
     job: Mapping[str, object] | None = None,
     segment: int = SEGMENT_FRAMES,
+    threads: int = 0,
     clock: Clock | None = None,
 ) -> FileSink:
     """The sink that writes to ``path``. Nothing is made before it is entered.
@@ -62,6 +63,7 @@ def open_sink(
         job: everything that the frames depend on, JSON values by name. With it, what a killed or failed run of the very
             same job has finished is gone on from; without it, nothing is left after an error.
         segment: frames that are finished, read back and put on the disk together.
+        threads: how many a movie's encoder has; 0 leaves it to the encoder.
         clock: is told what reading back (``verify``) and joining (``join``) take.
 
     Raises:
@@ -90,7 +92,9 @@ def open_sink(
     notes = _notes(path, chosen, info, recipe)
     segments: Segments
     if isinstance(chosen, VideoFormat):
-        segments = MovieSegments(path, chosen, recipe.content, info, recipe.comment, audio=audio, soundtrack=soundtrack)
+        segments = MovieSegments(
+            path, chosen, recipe.content, info, recipe.comment, audio=audio, soundtrack=soundtrack, threads=threads
+        )
     else:
         segments = ImageSegments(path, chosen, recipe.content, info, folder=is_folder)
         if audio and (info.audio or soundtrack):

@@ -25,6 +25,7 @@ def open_source(
     end: str | None = None,
     rate: Fraction = DEFAULT_RATE,
     device: torch.device | str = "cpu",
+    threads: int = 0,
 ) -> Source:
     """A source of frames; a context manager, iterated once.
 
@@ -35,6 +36,7 @@ def open_source(
         end: first frame not to give; to the end where left out.
         rate: frames per second of images; movies have their own.
         device: where planes are sent and made RGB.
+        threads: how many decode a movie; 0 leaves it to the decoder.
 
     Raises:
         InputError: the clip cannot be read.
@@ -47,8 +49,8 @@ def open_source(
     if decoder == "decord":
         from videomatte.io.decord_source import DecordSource
 
-        return DecordSource(path, span, device)
-    return AvSource(path, span, device)
+        return DecordSource(path, span, device, threads)
+    return AvSource(path, span, device, threads)
 
 
 def probe(path: str | Path) -> ClipInfo:

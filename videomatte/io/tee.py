@@ -29,6 +29,7 @@ def open_tee(
     verify: bool = True,
     job: Mapping[str, object] | None = None,
     segment: int = SEGMENT_FRAMES,
+    threads: int = 0,
     clock: Clock | None = None,
 ) -> Tee:
     """One sink that writes all the outputs. Nothing is made before it is entered.
@@ -40,7 +41,7 @@ def open_tee(
         premultiplied: write colour times alpha, in those outputs that hold both.
         audio: carry the clip's sound into the movies.
         soundtrack: sound to carry instead of the clip's own.
-        verify, job, segment, clock: as for `open_sink`.
+        verify, job, segment, threads, clock: as for `open_sink`.
 
     Raises:
         UsageError: two outputs are one, or a single one cannot be what it is asked to be.
@@ -62,6 +63,7 @@ def open_tee(
                 verify=verify,
                 job=job,
                 segment=segment,
+                threads=threads,
                 clock=clock,
             )
             for output in outputs

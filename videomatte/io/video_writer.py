@@ -44,6 +44,7 @@ class VideoWriter:
         comment: what the file says of itself, or ``None``.
         sound_rate: samples a second of sound handed over by `write_sound`, or ``None``. Opus is always at 48000.
         sound_channels: 1 or 2.
+        threads: how many encode; 0 leaves it to the encoder.
 
     Raises:
         UsageError: pixels that are not square, or an odd width, and a format that cannot hold them.
@@ -67,6 +68,7 @@ class VideoWriter:
         comment: str | None = None,
         sound_rate: int | None = None,
         sound_channels: int = 2,
+        threads: int = 0,
     ) -> None:
         self.path = called or path
         if sample_aspect != 1 and not fmt.keeps_sample_aspect:
@@ -88,6 +90,7 @@ class VideoWriter:
                 self._container = create_movie(self._staged.temporary, fmt.container, time_base, comment)
                 stream = self._container.add_stream(fmt.codec, options=dict(fmt.options))
                 self._stream = cast("av.VideoStream", stream)
+                self._stream.thread_count = threads
                 self._open_encoder(fmt, rate, sample_aspect)
                 self._sound = (
                     SoundTrack(self._container, fmt.container, sound_rate, sound_channels) if sound_rate else None

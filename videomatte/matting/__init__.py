@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from videomatte.config import parse_bytes
 from videomatte.matting.closed_form import ClosedFormMatting
 from videomatte.matting.network import NetworkMatting, Regions
 from videomatte.models.load import load_model
@@ -21,6 +22,7 @@ def open_matting(
     regions: Regions = "auto",
     precision: Precision = "auto",
     compile: bool = False,  # noqa: A002 - torch's own name for it
+    memory: str | None = None,
 ) -> MattingStage:
     """The matting stage that a model's name stands for.
 
@@ -29,6 +31,7 @@ def open_matting(
         device: where a network runs.
         batch: most frames a network computes together.
         regions: see :class:`NetworkMatting`.
+        memory: the same, as people write it: ``8GB``.
         precision, compile: see :func:`videomatte.models.load.load_model`.
 
     Raises:
@@ -38,4 +41,5 @@ def open_matting(
     if model == "closed-form":
         return ClosedFormMatting()
     network = load_model(model, torch.device(device), precision, compile=compile)
-    return NetworkMatting(network, device, batch, regions=regions)
+    limit = None if memory is None else parse_bytes(memory)
+    return NetworkMatting(network, device, batch, regions=regions, memory=limit)

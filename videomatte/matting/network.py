@@ -13,7 +13,8 @@ from torch import Tensor
 
 from videomatte.errors import ModelError
 from videomatte.matting.changes import changed
-from videomatte.types import BACKGROUND, FOREGROUND, MatteFrame, TrimapFrame, unit_range
+from videomatte.matting.plan import most_frames, peak_bytes, room_bytes
+from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, MatteFrame, TrimapFrame, unit_range
 
 __all__ = ["NetworkMatting", "Regions"]
 
@@ -24,8 +25,9 @@ class NetworkMatting:
     """A matting stage that asks a network.
 
     Known pixels come out as exactly 0 and 1. Frames are held back until a batch is full, their size changes or the
-    clip ends. Where CUDA's memory does not suffice for a batch, the batch is halved for good and the same frames are
-    tried again.
+    clip ends. A batch is no larger than is predicted to fit into memory, whatever is unknown
+    (:mod:`videomatte.matting.plan`). Where CUDA's memory still does not suffice, the batch is halved for good and the
+    same frames are tried again.
 
     Args:
         model: called as ``model(rgb, trimap) -> alpha`` with ``[B, 3, H, W]`` and ``[B, 1, H, W]`` in 0..1, gives
@@ -36,6 +38,8 @@ class NetworkMatting:
             which leaves out what no unknown pixel depends on, and takes frames that do not change within a batch from
             the one before; ``shared`` also has it approximate what is far from all unknown pixels, and does the same
             with parts of frames; ``full`` computes all of every picture.
+        memory: bytes that the process may take, on CUDA of the device's memory; left out, most of what is free when
+            the first frame comes.
     """
 
     def __init__(
@@ -45,11 +49,14 @@ class NetworkMatting:
         batch: int = 1,
         *,
         regions: Regions = "auto",
+        memory: int | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.batch = batch
-        self._model = model
+        self.memory = memory
+        self.model = model
         self._regions: Regions = regions if hasattr(model, "near_unknown") else "full"
+        self._fitting: dict[tuple[int, int], int] = {}
         self.fallbacks: list[str] = []
         """What had to be done otherwise than asked, one sentence each."""
 
@@ -65,10 +72,43 @@ class NetworkMatting:
                 yield from self._mattes(waiting)
                 waiting = []
             waiting.append(item)
-            if len(waiting) >= self.batch:
+            if len(waiting) >= self._most(item):
                 yield from self._mattes(waiting)
                 waiting = []
         yield from self._mattes(waiting)
+
+    def peak_bytes(self, height: int, width: int, batch: int, unknown: float = 1.0) -> int | None:
+        """Bytes that a batch is predicted to take; see :func:`videomatte.matting.plan.peak_bytes`."""
+        near = self._regions != "full"
+        return peak_bytes(self.model, height, width, batch, unknown=unknown, near=near, device=self.device)
+
+    def _most(self, item: TrimapFrame) -> int:
+        """Frames of a batch: as many as are asked for, and fit."""
+        height, width = size = item.frame.height, item.frame.width
+        if size not in self._fitting:
+            self._fitting[size] = self._plan(item, height, width)
+        return min(self.batch, self._fitting[size])
+
+    def _plan(self, item: TrimapFrame, height: int, width: int) -> int:
+        room = room_bytes(self.memory, self.device)
+        if room is None:
+            return self.batch
+        most = most_frames(self.model, height, width, self.batch, room, self.device, near=self._regions != "full")
+        if 0 < most < self.batch:
+            self.fallbacks.append(
+                f"{self.batch} frames of {width}x{height} at once would not fit into {room / 1e9:.1f} GB: "
+                f"went on with {most}."
+            )
+        if most:
+            return most
+        unknown = float((item.trimap == UNKNOWN).float().mean())
+        need = self.peak_bytes(height, width, 1, unknown) or 0
+        if need > room:
+            raise ModelError(
+                f"a single frame of {width}x{height} takes some {need / 1e9:.1f} GB on {self.device} and there are "
+                f"{room / 1e9:.1f} GB for it: give more with --memory, use a smaller model, or a smaller clip"
+            )
+        return 1
 
     def _mattes(self, items: list[TrimapFrame]) -> Iterator[MatteFrame]:
         while items:
@@ -90,7 +130,7 @@ class NetworkMatting:
             trimap = torch.stack([item.trimap for item in items]).to(self.device)
             # Sources of floats may hold NaN, infinity and scene-linear highlights; networks have learned 0..1.
             rgb = torch.nan_to_num(rgb).clamp(0, 1)
-            alpha = self._model(rgb, unit_range(trimap)) if self._regions == "full" else self._near(rgb, trimap)
+            alpha = self.model(rgb, unit_range(trimap)) if self._regions == "full" else self._near(rgb, trimap)
         # Outside of inference mode, so that later stages may change the result in place.
         alpha = torch.where(trimap == FOREGROUND, 1.0, alpha).masked_fill(trimap == BACKGROUND, 0.0)
         return [one.to(item.trimap.device) for one, item in zip(alpha, items, strict=True)]
@@ -99,7 +139,7 @@ class NetworkMatting:
         new, shared = changed(rgb, trimap), self._regions == "shared"
         if not shared:  # all of a picture is context for the rest
             new = new.flatten(1).any(1)[:, None, None, None].expand_as(new)
-        alpha: Tensor = self._model.near_unknown(rgb, unit_range(trimap), new, shared=shared)  # type: ignore[attr-defined]
+        alpha: Tensor = self.model.near_unknown(rgb, unit_range(trimap), new, shared=shared)  # type: ignore[attr-defined]
         for here, before, is_new in zip(alpha[1:], alpha[:-1], new[1:], strict=True):
             here.copy_(torch.where(is_new, here, before))
         return alpha
