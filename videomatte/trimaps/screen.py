@@ -170,7 +170,7 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     # The outermost pixels are the next ones' again: scalers leave them darker, which would be an edge all around.
     edge = 1 if min(rgb.shape[-2:]) > 16 else 0
     inner = rgb[None, :, edge : rgb.shape[1] - edge, edge : rgb.shape[2] - edge]
-    smooth = F.avg_pool2d(F.pad(inner, [edge + 1] * 4, mode="replicate"), 3, 1)[0]
+    smooth = box_mean(F.pad(inner, [edge] * 4, mode="replicate")[0], 1)
     coat = _resize(coat[None].float(), rgb.shape[-2:], "nearest")[0] > 0.5
     turn = float(_turn(torch.atan2(c[1], c[0])[known], hue).median())
     c, empty = chroma(smooth), chroma(plate)
@@ -274,8 +274,12 @@ def box_mean(picture: Tensor, reach: int) -> Tensor:
     Convention:
         Squares are centred on their pixel: nothing moves.
     """
-    padded = F.pad(picture[None], [reach] * 4, mode="replicate")
-    return F.avg_pool2d(F.avg_pool2d(padded, (2 * reach + 1, 1), 1), (1, 2 * reach + 1), 1)[0]
+    side = 2 * reach + 1
+    padded = F.pad(picture, [reach + 1, reach] * 2, mode="replicate")
+    # Differences of running sums: pooling costs as much more as the squares are wider.
+    rows = padded.cumsum(1)
+    columns = (rows[:, side:] - rows[:, :-side]).cumsum(2)
+    return (columns[:, :, side:] - columns[:, :, :-side]) / side**2
 
 
 def _tint(rgb: Tensor, plate: Tensor) -> Tensor:
