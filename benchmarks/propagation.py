@@ -4,8 +4,8 @@
 
 DATA holds ``07_vos`` (clips with a mask per frame) and ``02`` to ``05`` (clips with an alpha per frame). IoU is that of
 alpha >= 0.5 with the mask; cover is the share of softly covered pixels (0.02 < alpha < 0.98) that the unknown band
-holds; band is its area against that of the true trimap; MAD is of alpha, in thousandths. ``share`` is the part of a
-run's CPU time, decoding and encoding not counted, that goes into carrying.
+holds, least that of the worst frame; band is its area against that of the true trimap; MAD is of alpha, in thousandths.
+``share`` is the part of a run's CPU time, decoding and encoding not counted, that goes into carrying.
 """
 
 import argparse
@@ -117,7 +117,8 @@ def measure(clip: Clip, mattes: list[MatteFrame]) -> dict[str, float]:
         if clip.has_softness and soft.any():
             rows["cover"].append(float((unknown & soft).sum() / soft.sum()))
         rows["band"].append(float(unknown.sum() / (clip.trimap(index) == 128).sum().clamp(min=1)))
-    return {name: statistics.mean(values) for name, values in rows.items() if values}
+    least = {"least": min(rows["cover"])} if rows["cover"] else {}
+    return {name: statistics.mean(values) for name, values in rows.items() if values} | least
 
 
 CASES: dict[str, list[list[int]]] = {
@@ -149,16 +150,18 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     results: dict[str, dict[str, dict[str, float]]] = {}
-    print("| clip | trimaps | IoU | MAD | cover | band | share |\n|---|---|---:|---:|---:|---:|---:|")
+    columns = ("IoU", "MAD", "cover", "least", "band", "share")
+    print(f"| clip | trimaps | {' | '.join(columns)} |\n|---|---|{'---:|' * len(columns)}")
     for name in arguments.cases:
         clip = load(arguments.data, name)
         for title, run in runs(clip, CASES[name]).items():
             matting = Timed(open_matting(arguments.model, torch.device("cpu")))
             started = time.process_time()
-            row = measure(clip, run(matting))
-            row["share"] = 1 - matting.seconds / (time.process_time() - started)
+            mattes = run(matting)
+            share = 1 - matting.seconds / (time.process_time() - started)
+            row = {**measure(clip, mattes), "share": share}
             results.setdefault(name, {})[title] = row
-            cells = (f"{row[key]:.3f}" if key in row else "" for key in ("IoU", "MAD", "cover", "band", "share"))
+            cells = (f"{row[key]:.3f}" if key in row else "" for key in columns)
             print(f"| {name} | {title} | {' | '.join(cells)} |", flush=True)
     if arguments.output:
         arguments.output.write_text(json.dumps({"model": arguments.model, "results": results}, indent=1) + "\n")

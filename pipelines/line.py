@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import dropwhile
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from videomatte.io import open_source
 from videomatte.matting import open_matting
 from videomatte.refine import LEAD, Foreground, Temporal
 from videomatte.trimaps import ChromaKey, CleanPlate, Holdout, Masks, Propagate, TrimapFiles
+from videomatte.trimaps.holdout import hold
 from videomatte.types import ClipInfo, Frame, MatteFrame, Source, Suggestion, TrimapFrame, TrimapStage
 
 __all__ = ["AHEAD", "BESIDE", "Line"]
@@ -72,7 +74,7 @@ class Line:
                 compile=self._settings.compile,
                 memory=self._settings.memory,
             )
-            self._propagate = self._open_propagation()
+            self._propagate = self._open_propagation(stack)
             if self._propagate is None:
                 self._trimaps = _open_trimaps(self._settings, self._given_trimaps, stack)
             self._stack = stack.pop_all()
@@ -132,7 +134,7 @@ class Line:
     def _matte(self, frames: Iterator[TrimapFrame]) -> Iterator[MatteFrame]:
         return self._clock.stage("matte", self._matting(frames))
 
-    def _open_propagation(self) -> Propagate | None:
+    def _open_propagation(self, stack: ExitStack) -> Propagate | None:
         """The stage that carries keyframes, where the trimaps given are some."""
         settings, info = self._settings, self._info
         if self._given_trimaps is not None or not settings.trimap:
@@ -140,22 +142,21 @@ class Line:
         paths = keyframe_paths(settings.trimap, info)
         if paths is None:
             return None
-        if settings.keep or settings.drop:
-            raise UsageError("--keep and --drop do not go with keyframes: paint what they say into the keyframes")
+        # Where trimaps alone are made the clip comes in pieces, so that no piece needs all of the mattes.
+        amend = partial(
+            hold, keep=_opened(settings.keep, stack), drop=_opened(settings.drop, stack), clip_ends_early=True
+        )
 
         def reopen(start: int, end: int) -> Source:
             return open_source(info.path, decoder=settings.decoder, start=str(start), end=str(end), device=self._device)
 
-        return Propagate(Keyframes(paths, info), self._matte, window=settings.batch, reopen=reopen)
+        return Propagate(Keyframes(paths, info), self._matte, window=settings.batch, reopen=reopen, amend=amend)
 
 
 def _open_trimaps(settings: MatteSettings, given: TrimapStage | None, stack: ExitStack) -> TrimapStage:
     """The stage that the settings name, or the given one, with holdout and garbage mattes around it."""
     ends_early = settings.end is not None
-
-    def opened(path: Path | None) -> Source | None:
-        return None if path is None else stack.enter_context(open_source(path))
-
+    opened = partial(_opened, stack=stack)
     stage: TrimapStage
     if given is not None:
         if named := settings.trimap_sources():
@@ -172,3 +173,7 @@ def _open_trimaps(settings: MatteSettings, given: TrimapStage | None, stack: Exi
     if settings.keep is None and settings.drop is None:
         return stage
     return Holdout(stage, opened(settings.keep), opened(settings.drop), clip_ends_early=ends_early)
+
+
+def _opened(path: Path | None, stack: ExitStack) -> Source | None:
+    return None if path is None else stack.enter_context(open_source(path))

@@ -73,6 +73,42 @@ def test_matte_takes_keyframes_and_names_what_to_paint(green_clip: Path, tmp_pat
     assert "paint_next" in json.loads(report.read_text())
 
 
+def test_mattes_go_on_top_of_keyframes(green_clip: Path, tmp_path: Path) -> None:
+    """Two keyframes make pieces of the clip, and each finds the mattes of its own frames."""
+    first, *_, seventh = trimaps(green_clip)[:7]
+    height, width = read(first)[0].shape[1:]
+    keep = tmp_path / "keep.png"
+    corner = torch.zeros(3, height, width, dtype=torch.uint8)
+    corner[:, :10, :10] = 255
+    write_picture(keep, corner)
+    (drop := tmp_path / "drop").mkdir()
+    for index in range(8):
+        column = torch.zeros(3, height, width, dtype=torch.uint8)
+        column[:, :, 20 + 2 * index : 24 + 2 * index] = 255
+        write_picture(drop / f"{index:04d}.png", column)
+    given = ["--trimap", f"0={first}", "--trimap", f"6={seventh}", "--model", "laplacian", "--quiet"]
+    output = tmp_path / "plain"
+    assert main(["trimap", str(green_clip), "-o", str(output), *given]) == 0
+    plain = read(output)
+    given += ["--keep", str(keep), "--drop", str(drop)]
+    output = tmp_path / "amended"
+    assert main(["trimap", str(green_clip), "-o", str(output), *given]) == 0
+    for index, (trimap, without) in enumerate(zip(read(output), plain, strict=True)):
+        expected = without.clone()
+        expected[..., 20 + 2 * index : 24 + 2 * index] = 0
+        expected[:, :10, :10] = 255
+        # What a matte makes sure changes alphas around it, and with them the frames that are carried from these.
+        assert (trimap[:, :10, :10] == 255).all()
+        assert (trimap[..., 20 + 2 * index : 24 + 2 * index] == 0).all()
+        assert (trimap != expected).float().mean() < 0.02
+    output = tmp_path / "alpha"
+    words = ["matte", str(green_clip), "-o", f"alpha:{output}", "--foreground", "source", "--temporal", "0"]
+    assert main([*words, *given]) == 0
+    for index, alpha in enumerate(read(output)):
+        assert (alpha[:, :10, :10] == 255).all()
+        assert (alpha[..., 20 + 2 * index : 24 + 2 * index] == 0).all()
+
+
 def test_what_a_path_means(green_clip: Path, tmp_path: Path) -> None:
     info = probe(green_clip)
     paths = trimaps(green_clip)

@@ -72,12 +72,18 @@ def _share_found(first: Tensor, second: Tensor, colours: Tensor) -> Tensor:
     asked, texture = describe_patches(first, STRIDE)
     offered, _ = describe_patches(second)
     similarity = asked.transpose(1, 2) @ offered
-    rows = torch.arange(height, device=first.device)[:, None].expand(height, width)
-    columns = torch.arange(width, device=first.device).expand(height, width)
-    far = (rows[::STRIDE, ::STRIDE].reshape(-1, 1) - rows.reshape(1, -1)).abs() > REACH
-    far |= (columns[::STRIDE, ::STRIDE].reshape(-1, 1) - columns.reshape(1, -1)).abs() > REACH
-    found = similarity.masked_fill_(far, 0).amax(dim=2)
+    # Rows and columns apart: all pairs of places would be made of large tensors of whole numbers.
+    far_down, far_across = (_far(length, first.device) for length in (height, width))
+    far = far_down[:, None, :, None] | far_across[None, :, None, :]
+    similarity.masked_fill_(far.reshape(similarity.shape[1:]), 0)
+    found = similarity.amax(dim=2)
     return (found.mean(dim=1) + COLOUR_SHARE * colours) / (texture.mean(dim=1) + COLOUR_SHARE)
+
+
+def _far(length: int, device: torch.device) -> Tensor:
+    """Which places along an axis, ``[length]``, are out of reach of each that is asked, ``[length / STRIDE]``."""
+    places = torch.arange(length, device=device)
+    return (places[::STRIDE, None] - places).abs() > REACH
 
 
 def _histogram_overlap(first: Tensor, second: Tensor) -> Tensor:

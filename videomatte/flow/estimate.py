@@ -11,7 +11,7 @@ from videomatte.flow.matching import match_all_pairs, propagate, snap_to_whole, 
 from videomatte.flow.variational import Effort, derivatives, refine
 from videomatte.flow.warp import resize_flow
 
-__all__ = ["WORKING_SIDE", "estimate_flow"]
+__all__ = ["WORKING_SIDE", "estimate_both_flows", "estimate_flow"]
 
 WORKING_SIDE = 480
 """Long side flow is worked out at, in pixels. Finer pictures cost time by its square and gain little."""
@@ -21,7 +21,7 @@ MATCHING_LEVEL = 3
 """Level, in halvings, whose patches are all compared with one another: 60 pixels long."""
 CONTRAST = 0.04
 """Local standard deviation, as a fraction of white, below which brightness counts as flat."""
-COARSE, FINEST = Effort(3, 2, 8), Effort(1, 2, 10)
+COARSE, FINEST = Effort(2, 1, 12), Effort(1, 1, 12)
 
 
 def estimate_flow(first: Tensor, second: Tensor, *, working_side: int = WORKING_SIDE) -> Tensor:
@@ -38,8 +38,7 @@ def estimate_flow(first: Tensor, second: Tensor, *, working_side: int = WORKING_
         working_side: long side to work at; larger pictures are reduced to it, smaller ones stay.
 
     Returns:
-        ``[B, 2, H, W]`` float32, see Note [flow] in warp.py. Both directions come from one call on
-        ``torch.cat([first, second]), torch.cat([second, first])``.
+        ``[B, 2, H, W]`` float32, see Note [flow] in warp.py.
 
     Raises:
         ShapeError: the shapes differ or are not as above.
@@ -48,34 +47,53 @@ def estimate_flow(first: Tensor, second: Tensor, *, working_side: int = WORKING_
         dx right, dy down, in pixels of the pictures given, living on the first: ``first(x) ≈ second(x + flow(x))``.
         Equal pictures give zero exactly.
     """
+    levels = _describe(first, second, working_side)
+    firsts, seconds = ([level.chunk(2)[place] for level in levels] for place in (0, 1))
+    return resize_flow(_search(firsts, seconds), *first.shape[2:])
+
+
+def estimate_both_flows(first: Tensor, second: Tensor, *, working_side: int = WORKING_SIDE) -> tuple[Tensor, Tensor]:
+    """The flow from the first picture to the second, and that from the second to the first.
+
+    As two calls of :func:`estimate_flow` give them, but each picture is prepared once.
+    """
+    there = _describe(first, second, working_side)
+    back = [level.roll(first.shape[0], dims=0) for level in there]
+    flows = resize_flow(_search(there, back), *first.shape[2:])
+    return flows[: len(first)], flows[len(first) :]
+
+
+def _describe(first: Tensor, second: Tensor, working_side: int) -> list[Tensor]:
+    """Per level, finest first, brightness and features of the first pictures and of the second: ``[2 B, 3, h, w]``."""
     if first.ndim != 4 or first.shape[1] != 3 or not first.is_floating_point() or min(first.shape[2:]) < 8:
         raise ShapeError(f"estimate_flow: pictures must be [B, 3, H, W] float, H and W >= 8, got {list(first.shape)}")
     if first.shape != second.shape:
         raise ShapeError(
             f"estimate_flow: pictures must be equally large, got {list(first.shape)} and {list(second.shape)}"
         )
-    height, width = first.shape[2:]
     brightness = torch.cat([_working_brightness(picture, working_side) for picture in (first, second)])
-    levels = 1
-    while min(brightness.shape[2:]) >> levels >= COARSEST_SIDE:
-        levels += 1
     pyramid = [brightness]
-    while len(pyramid) < levels:
+    while min(brightness.shape[2:]) >> len(pyramid) >= COARSEST_SIDE:
         pyramid.append(_halve(pyramid[-1]))
-    flow = brightness.new_zeros(first.shape[0], 2, *pyramid[-1].shape[2:])
-    for level in reversed(range(levels)):
-        size = pyramid[level].shape[2:]
-        features_first, features_second = _features(pyramid[level]).chunk(2)
-        flow = resize_flow(flow, *size)
-        if level == min(MATCHING_LEVEL, levels - 1):
-            matches, mutual = match_all_pairs(*pyramid[level].chunk(2))
+    return [torch.cat([level, _features(level)], dim=1) for level in pyramid]
+
+
+def _search(firsts: list[Tensor], seconds: list[Tensor]) -> Tensor:
+    """The flow from first to second pictures, described level by level, at working size."""
+    flow = firsts[-1].new_zeros(firsts[-1].shape[0], 2, *firsts[-1].shape[2:])
+    for level in reversed(range(len(firsts))):
+        (first, features_first), (second, features_second) = (
+            (described[level][:, :1], described[level][:, 1:].contiguous()) for described in (firsts, seconds)
+        )
+        flow = resize_flow(flow, *first.shape[2:])
+        if level == min(MATCHING_LEVEL, len(firsts) - 1):
+            matches, mutual = match_all_pairs(first, second)
             flow = take_better(features_first, features_second, flow, [torch.where(mutual, matches, flow)])
             flow = propagate(features_first, features_second, flow, (4, 2, 1))
         elif level > 0:
-            flow = propagate(features_first, features_second, flow, (6, 2, 1))
+            flow = propagate(features_first, features_second, flow, (6, 1))
         flow = refine(features_first, features_second, flow, COARSE if level else FINEST)
-    flow = snap_to_whole(features_first, features_second, flow)
-    return resize_flow(flow, height, width)
+    return snap_to_whole(features_first, features_second, flow)
 
 
 def _working_brightness(picture: Tensor, side: int) -> Tensor:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import UsageError
-from videomatte.flow import estimate_flow, flow_confidence, is_cut, resize_flow, warp
+from videomatte.flow import estimate_both_flows, flow_confidence, is_cut, resize_flow, warp
 from videomatte.types import UNKNOWN, MatteFrame, unit_range
 
 __all__ = ["LEAD", "Temporal"]
@@ -166,10 +166,8 @@ class _Link:
             return None
         if bool(is_cut(first.small, second.small)):
             return None
-        pair = torch.cat([first.small, second.small])
-        flows = estimate_flow(pair, pair.flip(0), working_side=FLOW_SIDE)
-        confidence = flow_confidence(flows, flows.flip(0))
-        return cls(flows[:1], flows[1:], confidence[:1], confidence[1:])
+        there, back = estimate_both_flows(first.small, second.small, working_side=FLOW_SIDE)
+        return cls(there, back, flow_confidence(there, back), flow_confidence(back, there))
 
 
 def _likeness(first: Tensor, second: Tensor) -> Tensor:

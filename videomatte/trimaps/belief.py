@@ -10,7 +10,8 @@ sure; where they contradict each other, and in holes that motion opened, what is
 leak is stopped, a subject that comes out of hiding is seen, and an error made once does not go on for ever.
 
 Softness is carried besides: that a region is hair is known from where it was painted so. Flow is of little use there,
-for it follows the background seen between the strands; softness goes along with the nearest sure subject.
+for it follows the background seen between the strands; softness goes along with the nearest sure subject that is not
+soft itself. No matte takes it back: the faintest strands, which a matte misses, would be lost for ever.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.flow import estimate_flow, flow_confidence, warp
+from videomatte.flow import estimate_both_flows, flow_confidence, warp
 from videomatte.trimaps.morphology import dilate, trimap_of
 from videomatte.trimaps.statistics import ColourStatistics
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN
@@ -43,16 +44,11 @@ LEARNED = 0.05
 REACH = 12.0
 """Pixels from the subject's border beyond which an undecided pixel is taken for what it leans to: a grey dress before
 a grey street has no colour of its own, and the matting could tell no better."""
-SOFT = (0.03, 0.97)
-"""Alphas between these are soft."""
-NEAR = 4.0
-"""Pixels around a soft alpha within which softness is confirmed: strands have gaps."""
-SOFTNESS_KEPT = 0.97
-"""Share of the softness that stays where no matte confirms it: a band closes over some frames, not at once."""
 SOFT_ABOVE = 0.5
 """Softness from which a pixel is unknown."""
 MARGIN, WIDE_MARGIN = 3.0, 5.0
-"""Pixels by which what is unknown is widened, where flow is sure and where it is doubtful."""
+"""Pixels by which the border and what is undecided are widened, where flow is sure and where it is doubtful. What was
+painted as soft has its margin from the painter, and is widened where flow is doubtful alone."""
 AGING = 0.98
 """Trust that is left after a frame, however sure the flow."""
 DECISIVENESS = 4
@@ -97,11 +93,11 @@ def carry(belief: Belief, before: Tensor, after: Tensor, statistics: ColourStati
     Convention:
         Flow lives on ``after`` and fetches from ``before`` (Note [flow] in flow/warp.py).
     """
-    flow = estimate_flow(torch.cat([after, before]), torch.cat([before, after]), working_side=FLOW_SIDE)
-    back, there = flow.chunk(2)
+    back, there = estimate_both_flows(after, before, working_side=FLOW_SIDE)
     confidence = flow_confidence(back, there)
-    subject, trust = warp(torch.cat([belief.subject, belief.trust], dim=1), back).chunk(2, dim=1)
-    opaque = subject > 1 - LEARNED
+    # In the soft region itself flow is as often the background's.
+    opaque = ((belief.subject > 1 - LEARNED) & (belief.softness <= SOFT_ABOVE)).float()
+    subject, trust, opaque = warp(torch.cat([belief.subject, belief.trust, opaque], dim=1), back).chunk(3, dim=1)
     softness = warp(belief.softness, _spread(back, confidence * opaque))
     odds = confidence * _odds(subject) + COLOUR_WEIGHT * _odds(statistics.judge(after))
     return Belief(torch.sigmoid(odds), softness, AGING * trust * (1 + confidence) / 2, confidence)
@@ -138,9 +134,7 @@ def after_matting(belief: Belief, trimap: Tensor, alpha: Tensor) -> Belief:
     height, width = belief.subject.shape[2:]
     alpha, asked = _reduce(torch.cat([alpha, (trimap == UNKNOWN).float()]), height, width)
     odds = torch.where(asked > 0, _odds(alpha) + _odds(belief.subject), SETTLING * _odds(belief.subject))
-    mixed = dilate((alpha > SOFT[0]) & (alpha < SOFT[1]), NEAR)
-    softness = torch.where(mixed, 1.0, SOFTNESS_KEPT) * belief.softness
-    return belief._replace(subject=torch.sigmoid(odds), softness=softness)
+    return belief._replace(subject=torch.sigmoid(odds))
 
 
 def learn(statistics: ColourStatistics, small: Tensor, belief: Belief) -> None:
@@ -164,11 +158,13 @@ def trimap_from_belief(belief: Belief, height: int, width: int) -> Tensor:
         more than half sure.
     """
     subject = belief.subject
+    soft = belief.softness > SOFT_ABOVE
     inside = subject > 0.5
-    border = inside & dilate(~inside, 1)
+    border = inside & dilate(~inside, 1) & ~soft
     undecided = (subject - 0.5).abs() < 0.5 - DECIDED
-    unsure = (belief.softness > SOFT_ABOVE) | border | (undecided & dilate(border, REACH))
-    unsure = dilate(unsure, MARGIN) | dilate(unsure & (belief.confidence < 0.5), WIDE_MARGIN)
+    unsure = ~soft & (border | (undecided & dilate(border, REACH)))
+    doubtful = (soft | unsure) & (belief.confidence < 0.5)
+    unsure = soft | dilate(unsure, MARGIN) | dilate(doubtful, WIDE_MARGIN)
     sure = torch.cat([inside & ~unsure, ~inside & ~unsure], dim=1).float()
     if sure.shape[2:] != (height, width):
         sure = F.interpolate(sure, size=(height, width), mode="bilinear", align_corners=False)

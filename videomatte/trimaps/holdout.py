@@ -9,6 +9,7 @@ feathered edge, a sure value that they rule out becomes unknown.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from videomatte.trimaps.companions import Companions
 from videomatte.trimaps.masks import read_mask
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, Frame, Source, TrimapFrame, TrimapStage
 
-__all__ = ["Holdout", "drop_from", "keep_in"]
+__all__ = ["Holdout", "drop_from", "hold", "keep_in"]
 
 _WHITE = 0.9
 """From here on a matte is white, from 1 less it down black."""
@@ -51,6 +52,17 @@ def drop_from(trimap: Tensor, garbage: Tensor) -> Tensor:
     return lowered.masked_fill_(garbage >= _WHITE, BACKGROUND)
 
 
+def hold(
+    items: Iterator[TrimapFrame], keep: Source | None, drop: Source | None, *, clip_ends_early: bool = False
+) -> Iterator[TrimapFrame]:
+    """Trimaps held up and down by mattes, one for one as they come; see :class:`Holdout`."""
+    # In this order: keep has the last word.
+    for name, source, apply in (("drop", drop, drop_from), ("keep", keep, keep_in)):
+        if source is not None:
+            items = _amend(items, Companions(source, f"{name} matte", ends_early=clip_ends_early), apply)
+    return items
+
+
 class Holdout:
     """A trimap stage made of another one and one or two mattes. Where they contradict each other, what is kept wins.
 
@@ -74,19 +86,11 @@ class Holdout:
         clip_ends_early: bool = False,
     ) -> None:
         self._stage = stage
-        # In this order: keep has the last word.
-        self._mattes = [
-            (Companions(source, f"{name} matte", ends_early=clip_ends_early), apply)
-            for name, source, apply in (("drop", drop, drop_from), ("keep", keep, keep_in))
-            if source is not None
-        ]
+        self._hold = partial(hold, keep=keep, drop=drop, clip_ends_early=clip_ends_early)
 
     def __call__(self, frames: Iterator[Frame]) -> Iterator[TrimapFrame]:
         """Run the stage inside and amend what it gives."""
-        items = self._stage(frames)
-        for mattes, apply in self._mattes:
-            items = _amend(items, mattes, apply)
-        return items
+        return self._hold(self._stage(frames))
 
 
 def _amend(

@@ -12,7 +12,8 @@ what lies between two of them, or between one and a cut, depends on nothing else
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -40,9 +41,12 @@ __all__ = ["Propagate"]
 
 
 class _Known(NamedTuple):
-    """What the next frame is carried from."""
+    """What is known of a frame."""
 
     belief: Belief
+    """What the next frame is carried from: of the keyframe before, and of no other."""
+    fused: Belief
+    """What the trimap is made of: with what the keyframe behind says. Carried on, it would be counted once a frame."""
     small: Tensor
     statistics: ColourStatistics
 
@@ -58,18 +62,26 @@ class Propagate:
         matting: what makes mattes of trimaps; called once a window.
         window: frames matted together, before their mattes are carried on.
         reopen: opens the clip once more, to carry keyframes backwards; without it they are carried forwards alone.
+        amend: changes trimaps before they are matted, one for one as they come, as holdout and garbage mattes do.
 
     Raises:
         InputError: while running: the clip ends before a keyframe.
     """
 
     def __init__(
-        self, keyframes: Mapping[int, Tensor], matting: MattingStage, *, window: int = 1, reopen: Reopen | None = None
+        self,
+        keyframes: Mapping[int, Tensor],
+        matting: MattingStage,
+        *,
+        window: int = 1,
+        reopen: Reopen | None = None,
+        amend: Callable[[Iterator[TrimapFrame]], Iterator[TrimapFrame]] = iter,
     ) -> None:
         self._keyframes = keyframes
         self._matting = matting
         self._window = window
         self._reopen = reopen
+        self._amend = amend
         self._guide = Guide()
 
     @property
@@ -88,6 +100,8 @@ class Propagate:
         known: _Known | None = None
         small: Tensor | None = None
         last = -1
+        carried: deque[TrimapFrame | None] = deque()
+        amended = self._amend(iter(carried.popleft, None))
         with ExitStack() as stack:
             store = stack.enter_context(BeliefStore())
             for frame in frames:
@@ -105,10 +119,14 @@ class Propagate:
                     known = None
                 with torch.no_grad():
                     item, believed = self._next(frame, small, keyframe, known, store)
-                    self._guide.see(item, believed.belief if believed else None)
+                    carried.append(item)
+                    item = next(amended)
+                    self._guide.see(item, believed.fused if believed else None)
                 window.append((item, believed))
                 known = believed and believed._replace(belief=settled(believed.belief))
             yield from self._mattes(window)
+        carried.append(None)
+        next(amended, None)  # so that it sees the end
         self._check_ended(last)
 
     def _next(
@@ -119,19 +137,20 @@ class Propagate:
         fresh = ColourStatistics(height, width, small.device)
         if keyframe is not None:
             trimap = keyframe.to(frame.rgb.device)
-            known = _Known(believed_of_trimap(trimap, height, width), small, fresh)
-            learn(fresh, small, known.belief)
+            belief = believed_of_trimap(trimap, height, width)
+            known = _Known(belief, belief, small, fresh)
+            learn(fresh, small, belief)
             return TrimapFrame(frame, trimap, "key"), known
         ahead = store.take(frame.index)
         if known is not None:
             belief = carry(known.belief, known.small, small, known.statistics)
-            known = _Known(belief if ahead is None else fuse(belief, ahead), small, known.statistics)
+            known = _Known(belief, belief if ahead is None else fuse(belief, ahead), small, known.statistics)
         elif ahead is not None:
-            known = _Known(ahead, small, fresh)
+            known = _Known(ahead, ahead, small, fresh)
         else:
             nothing = torch.full_like(frame.rgb[:1], BACKGROUND, dtype=torch.uint8)
             return TrimapFrame(frame, nothing, "propagated"), None
-        trimap = trimap_from_belief(known.belief, frame.height, frame.width)
+        trimap = trimap_from_belief(known.fused, frame.height, frame.width)
         return TrimapFrame(frame, trimap, "propagated"), known
 
     def _mattes(self, window: list[tuple[TrimapFrame, _Known | None]]) -> Generator[MatteFrame, None, _Known | None]:
@@ -141,9 +160,9 @@ class Propagate:
         for (_, known), matte in zip(window, mattes, strict=True):
             if known is not None:
                 with torch.no_grad():
-                    belief = after_matting(known.belief, matte.source.trimap, matte.alpha)
-                    learn(known.statistics, known.small, belief)
-                corrected = known._replace(belief=belief)
+                    seen = matte.source.trimap, matte.alpha
+                    learn(known.statistics, known.small, after_matting(known.fused, *seen))
+                    corrected = known._replace(belief=after_matting(known.belief, *seen))
             yield matte
         return corrected
 
