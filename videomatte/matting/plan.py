@@ -33,7 +33,7 @@ _SOLVER_CELLS = {"cpu": 128, "cuda": 4096}
 """Cells whose equations are made at once."""
 _TILED = 58
 """Bytes a pixel that the embedded model holds while its network runs."""
-_TILE_PIXEL = {4: 376, 2: 280}
+_TILE_PIXEL = {4: 376, 2: 246}
 """Bytes a pixel of the tiles that the network works on at once, by the bytes of the type that it multiplies in."""
 _NEAR_MASKS = 27
 """Bytes a pixel of the masks that tell which pixels of each level are wanted, and of alpha."""
