@@ -66,7 +66,7 @@ def test_spill_is_strongest_at_the_edge() -> None:
 
 
 def test_coded_pictures_are_the_pictures_at_the_codecs_precision() -> None:
-    row, column = torch.meshgrid(*[torch.linspace(0, 1, 96)] * 2, indexing="ij")
+    row, column = torch.meshgrid(torch.linspace(0, 1, 96), torch.linspace(0, 1, 95), indexing="ij")
     first = torch.stack([row, column, 0.5 * (row + column)])
     second = first.flip(2)
     good, bad = (coded([first, second], quality) for quality in (10, 40))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from av.video.reformatter import Colorspace
 from torch import Tensor
+from torch.nn import functional as F
 
 from videomatte.scenes.damage import add_grain, compress
 from videomatte.scenes.noise import Rng, blur
@@ -59,13 +60,16 @@ def coded(pictures: Sequence[Tensor], quality: int) -> list[Tensor]:
     and what prediction and its residue leave of fine detail is what mattes are cut from.
 
     Args:
-        pictures: each ``[3, H, W]`` in [0, 1], height and width even.
+        pictures: each ``[3, H, W]`` in [0, 1].
         quality: x264's constant rate factor, 18 hardly visible to 36 bad.
 
     Returns:
         As many pictures, of 8 bits in [0, 1].
     """
     height, width = pictures[0].shape[1:]
+    if height % 2 or width % 2:  # 4:2:0 knows even sizes only
+        padded = [F.pad(picture, (0, width % 2, 0, height % 2), mode="replicate") for picture in pictures]
+        return [picture[:, :height, :width] for picture in coded(padded, quality)]
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base = Fraction(1, 25)
