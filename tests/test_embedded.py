@@ -135,6 +135,7 @@ def test_weights_are_small_and_loaded_whole() -> None:
     fresh, loaded = EmbeddedMatting().state_dict(), load_embedded().state_dict()
     assert fresh.keys() == loaded.keys()
     assert any(bool((fresh[name] != loaded[name]).any()) for name in fresh)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in loaded.values())
 
 
 def test_in_bfloat16_it_answers_alike(trained: EmbeddedMatting) -> None:
