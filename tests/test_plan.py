@@ -98,7 +98,8 @@ def test_solver_and_embedded_model_take_what_is_predicted(
 def test_vitmatte_near_unknown_takes_what_is_predicted(unknown: float) -> None:
     network = prepare(ViTMatte(SMALLER), CPU, "fp32")
     taken = live_bytes(network, 360, 500, 2, unknown, "auto")
-    assert peak_bytes(network, 360, 500, 2, near=True) == pytest.approx(taken, rel=0.15)
+    # As on CUDA: of a CPU's memory only what is written to is taken, and these are the tensors whole.
+    assert peak_bytes(network, 360, 500, 2, near=True, device="cuda") == pytest.approx(taken, rel=0.15)
 
 
 def test_vitmatte_counted_by_hand() -> None:

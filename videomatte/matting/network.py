@@ -14,6 +14,7 @@ from torch import Tensor
 from videomatte.errors import ModelError
 from videomatte.matting.changes import changed
 from videomatte.matting.plan import most_frames, peak_bytes, room_bytes
+from videomatte.models.heap import give_back_freed_memory
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, MatteFrame, TrimapFrame, unit_range
 
 __all__ = ["NetworkMatting", "Regions"]
@@ -54,6 +55,8 @@ class NetworkMatting:
         self.device = torch.device(device)
         self.batch = batch
         self.memory = memory
+        if memory is not None and self.device.type == "cpu":
+            give_back_freed_memory()  # else up to twice what is predicted stays with the process
         self.model = model
         self._regions: Regions = regions if hasattr(model, "near_unknown") else "full"
         self._fitting: dict[tuple[int, int], int] = {}

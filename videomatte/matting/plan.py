@@ -39,6 +39,10 @@ _NEAR_MASKS = 27
 """Bytes a pixel of the masks that tell which pixels of each level are wanted, and of alpha."""
 _NEAR_BLOCKS = 25_000_000
 """Bytes of the blocks that are computed at a time where ViTMatte computes near unknown pixels."""
+_NEAR_HEAP = 45_000_000
+"""Bytes that small blocks, freed, leave on the heap there, measured."""
+_WRITTEN = 0.07, 1.25
+"""Share of the maps that is written to there, measured: of all, and more for all that is unknown."""
 _CPU_CODE = 20_000_000
 """Libraries' own memory, linear algebra above all, taken when a process first solves."""
 _KEPT_FREE = 0.1
@@ -79,7 +83,7 @@ def peak_bytes(
         return max(_solver(pixels, unknown, kind), tiled + code)
     if isinstance(model, ViTMatte):
         if near and isinstance(model.decoder, DetailCapture):
-            return _near_unknown(model, height, width, batch)
+            return _near_unknown(model, height, width, batch, unknown, kind)
         return _vitmatte(model, height, width, batch, kind)
     return None
 
@@ -149,15 +153,19 @@ def _vitmatte(model: ViTMatte, height: int, width: int, batch: int, kind: str) -
     return held + max(backbone, features + decoder)
 
 
-def _near_unknown(model: ViTMatte, height: int, width: int, batch: int) -> int:
-    """ViTMatte near unknown pixels: maps of the decoder's features are as large as ever, what fills them is small."""
+def _near_unknown(model: ViTMatte, height: int, width: int, batch: int, unknown: float, kind: str) -> int:
+    """ViTMatte near unknown pixels: maps of the decoder's features are as large as ever, but of a CPU's memory only
+    what is written to is taken."""
     config = model.config
     pixels = batch * (height + -height % 32) * (width + -width % 32)
     multiplied = _width_of(model.backbone.patch_embed.proj)
     held = _INPUT + 4 * config.in_chans + 4 * config.embed_dim / config.patch_size**2 + _NEAR_MASKS
     stream = sum(channels / 4**level for level, channels in enumerate(config.convstream_out, start=1))
     maps = stream + config.fusion_out[-2] / 4 + config.fusion_out[-1]
-    return int(pixels * (held + multiplied * maps)) + _NEAR_BLOCKS
+    if kind != "cpu":
+        return int(pixels * (held + multiplied * maps)) + _NEAR_BLOCKS
+    written = min(1.0, _WRITTEN[0] + _WRITTEN[1] * unknown)
+    return int(pixels * (held + multiplied * maps * written)) + _NEAR_BLOCKS + _NEAR_HEAP
 
 
 def _block(dim: int, heads: int, batch: int, rows: int, columns: int, multiplied: int, kind: str) -> int:
