@@ -25,14 +25,13 @@ class NetworkMatting:
 
     Args:
         model: called as ``model(rgb, trimap) -> alpha`` with ``[B, 3, H, W]`` and ``[B, 1, H, W]`` in 0..1, gives
-            ``[B, 1, H, W]``; any height and width.
+            ``[B, 1, H, W]``; any height and width. One with a true ``takes_plate`` is called with ``plate``, too,
+            ``[B, 3, H, W]`` in 0..1, where the background is known.
         device: where the model is.
         batch: most frames computed together. More keeps a GPU busier and takes as much more memory.
     """
 
-    def __init__(
-        self, model: Callable[[Tensor, Tensor], Tensor], device: torch.device | str = "cpu", batch: int = 1
-    ) -> None:
+    def __init__(self, model: Callable[..., Tensor], device: torch.device | str = "cpu", batch: int = 1) -> None:
         self.model = model
         self.device = torch.device(device)
         self.batch = batch
@@ -75,7 +74,11 @@ class NetworkMatting:
             rgb = unit_range(torch.stack([item.frame.rgb for item in items]).to(self.device))
             trimap = torch.stack([item.trimap for item in items]).to(self.device)
             # Sources of floats may hold NaN, infinity and scene-linear highlights; networks have learned 0..1.
-            alpha = self.model(torch.nan_to_num(rgb).clamp(0, 1), unit_range(trimap))
+            given = {}
+            if items[0].background is not None and getattr(self.model, "takes_plate", False):
+                plate = torch.stack([item.background for item in items if item.background is not None])
+                given["plate"] = torch.nan_to_num(unit_range(plate.to(self.device))).clamp(0, 1)
+            alpha = self.model(torch.nan_to_num(rgb).clamp(0, 1), unit_range(trimap), **given)
         # Outside of inference mode, so that later stages may change the result in place.
         alpha = torch.where(trimap == FOREGROUND, 1.0, alpha).masked_fill(trimap == BACKGROUND, 0.0)
         return [one.to(item.trimap.device) for one, item in zip(alpha, items, strict=True)]
@@ -94,5 +97,5 @@ class NetworkMatting:
         )
 
 
-def _kind(item: TrimapFrame) -> tuple[torch.Size, torch.dtype]:
-    return item.frame.rgb.shape, item.frame.rgb.dtype
+def _kind(item: TrimapFrame) -> tuple[torch.Size, torch.dtype, bool]:
+    return item.frame.rgb.shape, item.frame.rgb.dtype, item.background is None
