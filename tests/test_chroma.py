@@ -15,7 +15,7 @@ from videomatte.composite import over
 from videomatte.errors import InputError, UsageError
 from videomatte.scenes import SceneSettings, render
 from videomatte.trimaps import ChromaKey
-from videomatte.trimaps.screen import chroma, find_hue, fit_screen, spread
+from videomatte.trimaps.screen import chroma, empty_screen, find_hue, fit_screen, spread
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, Frame, from_unit_range, unit_range
 
 COLOURS = {
@@ -148,6 +148,18 @@ def test_the_background_is_the_screen_with_the_subject_gone(dtype) -> None:
     error = (unit_range(item.background) - empty).abs()
     assert error[:, item.trimap[0] != FOREGROUND].mean() < 3 / 255
     assert error.mean() < 4 / 255
+
+
+def test_the_empty_screen_is_that_of_what_is_sure_alone() -> None:
+    """Identity for a plain screen; where it is uneven, what is in front of it leaves no trace on what is behind."""
+    sure = torch.hypot(*torch.meshgrid(torch.arange(-90.0, 90), torch.arange(-120.0, 120), indexing="ij")) > 40
+    plain = screen(COLOURS["blue"], grain=0, fall=0)[:, :1, :1].expand(3, HEIGHT, WIDTH)
+    assert torch.allclose(empty_screen(plain, sure), plain, atol=1e-6)
+    uneven = screen(COLOURS["green"], grain=0)
+    paled = torch.where(sure, uneven, 0.8 * uneven + 0.2)
+    assert torch.equal(empty_screen(paled, sure), empty_screen(uneven, sure))
+    # Three levels of 8 bits, as in the test above; the paled screen is 10 to 45 levels off.
+    assert (empty_screen(paled, sure) - uneven).abs().mean() < 3 / 255
 
 
 def test_a_coat_of_nearly_the_screens_colour_stays_and_a_gap_in_shadow_does_not() -> None:

@@ -1,6 +1,7 @@
 """What colours say of alpha, against scipy's Gaussians, and what it is for: plain backgrounds."""
 
 import numpy as np
+import pytest
 import torch
 from scipy.stats import multivariate_normal
 from torch import Tensor
@@ -18,14 +19,18 @@ def side(mean: list[float], spread: float) -> Tensor:
     return torch.cat([colour, products[torch.triu_indices(3, 3).unbind()]])[:, None]
 
 
-def test_posterior_is_that_of_the_gaussians() -> None:
+@pytest.mark.parametrize("plate", [None, [0.12, 0.55, 0.31]])
+def test_posterior_is_that_of_the_gaussians(plate: list[float] | None) -> None:
     front, back, pixel = [0.8, 0.3, 0.2], [0.1, 0.6, 0.3], [0.5, 0.42, 0.22]
-    alpha, weight = alpha_from_colours(torch.tensor(pixel)[:, None], side(front, 0.05), side(back, 0.03))
+    told = None if plate is None else torch.tensor(plate)[:, None]
+    departure = back if plate is None else (np.array(back) - plate).tolist()
+    alpha, weight = alpha_from_colours(torch.tensor(pixel)[:, None], side(front, 0.05), side(departure, 0.03), told)
 
     own = laplacian_colours
     f, b, eye = np.array(front), np.array(back), np.eye(3)
     front_spread = own._UNLIKE * 0.05**2 * eye + own._SHADE**2 * np.outer(f, f) + own._SPREAD**2 * eye
-    back_spread = 0.03**2 * eye + own._SHADE**2 * np.outer(b, b) + own._SPREAD**2 * eye
+    about = own._SPREAD if plate is None else own._PLATE_SPREAD
+    back_spread = 0.03**2 * eye + own._SHADE**2 * np.outer(b, b) + about**2 * eye
     candidates = np.linspace(0, 1, own._CANDIDATES)
     prior = np.full(own._CANDIDATES, (1 - 2 * own._ENDS) / (own._CANDIDATES - 2))
     prior[[0, -1]] = own._ENDS
@@ -69,6 +74,25 @@ def test_plain_sides_are_known_everywhere_as_they_are() -> None:
     for colour, side_found in zip(colours, found, strict=True):
         products = torch.outer(colour, colour)[torch.triu_indices(3, 3).unbind()]
         assert torch.allclose(side_found, torch.cat([colour, products])[:, None].expand_as(side_found), atol=1e-5)
+
+
+def test_a_plate_opens_holes_before_what_is_not_plain() -> None:
+    """A hole shows another part of a painted wall than what is sure around: only the plate knows its colours."""
+    y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    distance = torch.hypot(y - 48.0, x - 48.0)
+    alpha = ((38.5 - distance).clamp(0, 1) * (distance - 11.5).clamp(0, 1))[None]
+    paint = torch.stack([0.2 + 0.5 * torch.exp(-((distance / 20) ** 2)), 0.4 + x / 400, 0.3 + y / 400])
+    noise = 0.01 * torch.randn(3, 96, 96, generator=torch.Generator().manual_seed(0))
+    rgb = (torch.tensor([0.7, 0.25, 0.15])[:, None, None] * alpha + (1 - alpha) * paint + noise)[None]
+    trimap = torch.full((1, 1, 96, 96), 0.5)
+    trimap[..., distance > 44] = 0
+    trimap[..., (distance > 20) & (distance < 30)] = 1
+    blind, told = LaplacianMatting()(rgb, trimap), LaplacianMatting()(rgb, trimap, plate=paint[None])
+    hole = distance < 9
+    assert blind[0, 0, hole].mean() > 0.5
+    assert told[0, 0, hole].mean() < 0.1
+    # Elsewhere, too: a third of the error, or less, is left.
+    assert (told - alpha).abs().mean() < (blind - alpha).abs().mean() / 3
 
 
 def test_a_hole_before_a_plain_wall_opens() -> None:

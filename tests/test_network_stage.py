@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -73,6 +74,24 @@ def test_batches_are_full_of_one_size() -> None:
     mixed = [trimap_frame(0), trimap_frame(1, dtype=torch.uint16)]
     assert len(list(NetworkMatting(network, batch=4)(iter(mixed)))) == 2
     assert network.batches == [(1, 1, 6, 8)] * 2
+
+
+class PlateAsAlpha(RedAsAlpha):
+    """Answers with the plate's red channel, or the frame's where there is none."""
+
+    takes_plate = True
+
+    def __call__(self, rgb: Tensor, trimap: Tensor, plate: Tensor | None = None) -> Tensor:
+        return super().__call__(rgb, trimap) if plate is None else plate[:, :1]
+
+
+def test_what_is_known_of_the_background_is_told_to_those_who_ask() -> None:
+    items = [trimap_frame(index) for index in range(4)]
+    told = [replace(item, background=255 - item.frame.rgb) if item.frame.index > 1 else item for item in items]
+    alphas = [middle(matte.alpha) for matte in NetworkMatting(PlateAsAlpha(), batch=3)(iter(told))]
+    assert alphas == pytest.approx([0, 0.1, 0.8, 0.7], abs=1 / 255)
+    alphas = [middle(matte.alpha) for matte in NetworkMatting(RedAsAlpha(), batch=3)(iter(told))]
+    assert alphas == pytest.approx([0, 0.1, 0.2, 0.3], abs=1 / 255)
 
 
 def test_no_more_is_held_back_than_a_batch() -> None:

@@ -32,7 +32,8 @@ class NetworkMatting:
 
     Args:
         model: called as ``model(rgb, trimap) -> alpha`` with ``[B, 3, H, W]`` and ``[B, 1, H, W]`` in 0..1, gives
-            ``[B, 1, H, W]``; any height and width.
+            ``[B, 1, H, W]``; any height and width. One with a true ``takes_plate`` is called with ``plate``, too,
+            ``[B, 3, H, W]`` in 0..1, where the background is known.
         device: where the model is.
         batch: most frames computed together. More keeps a GPU busier and takes as much more memory.
         regions: ``auto`` asks a model that has one for ``near_unknown(rgb, trimap, wanted, shared=False) -> alpha``,
@@ -45,7 +46,7 @@ class NetworkMatting:
 
     def __init__(
         self,
-        model: Callable[[Tensor, Tensor], Tensor],
+        model: Callable[..., Tensor],
         device: torch.device | str = "cpu",
         batch: int = 1,
         *,
@@ -133,7 +134,14 @@ class NetworkMatting:
             trimap = torch.stack([item.trimap for item in items]).to(self.device)
             # Sources of floats may hold NaN, infinity and scene-linear highlights; networks have learned 0..1.
             rgb = torch.nan_to_num(rgb).clamp(0, 1)
-            alpha = self.model(rgb, unit_range(trimap)) if self._regions == "full" else self._near(rgb, trimap)
+            given = {}
+            if items[0].background is not None and getattr(self.model, "takes_plate", False):
+                plate = torch.stack([item.background for item in items if item.background is not None])
+                given["plate"] = torch.nan_to_num(unit_range(plate.to(self.device))).clamp(0, 1)
+            if self._regions == "full":
+                alpha = self.model(rgb, unit_range(trimap), **given)
+            else:
+                alpha = self._near(rgb, trimap)
         # Outside of inference mode, so that later stages may change the result in place.
         alpha = torch.where(trimap == FOREGROUND, 1.0, alpha).masked_fill(trimap == BACKGROUND, 0.0)
         return [one.to(item.trimap.device) for one, item in zip(alpha, items, strict=True)]
@@ -161,5 +169,5 @@ class NetworkMatting:
         )
 
 
-def _kind(item: TrimapFrame) -> tuple[torch.Size, torch.dtype]:
-    return item.frame.rgb.shape, item.frame.rgb.dtype
+def _kind(item: TrimapFrame) -> tuple[torch.Size, torch.dtype, bool]:
+    return item.frame.rgb.shape, item.frame.rgb.dtype, item.background is None

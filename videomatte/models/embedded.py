@@ -53,6 +53,9 @@ class EmbeddedMatting(nn.Module):
         fusion_out: channels of the decoder's levels.
     """
 
+    takes_plate = True
+    """Whether :meth:`forward` makes use of the background's picture."""
+
     def __init__(
         self,
         *,
@@ -80,7 +83,9 @@ class EmbeddedMatting(nn.Module):
         for parameter in self.decoder.matting_head.matting_convs[-1].parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, rgb: Tensor, trimap: Tensor, initial: Tensor | None = None) -> Tensor:
+    def forward(
+        self, rgb: Tensor, trimap: Tensor, initial: Tensor | None = None, plate: Tensor | None = None
+    ) -> Tensor:
         """Alpha of a batch of pictures, any height and width.
 
         Args:
@@ -88,6 +93,7 @@ class EmbeddedMatting(nn.Module):
             trimap: ``[B, 1, H, W]``, 0 sure background, 0.5 unknown, 1 sure foreground. Pictures without one or both
                 of the sure sides get an answer too, from what the network has learned.
             initial: ``[B, 1, H, W]``, an alpha to start the solver from, such as the previous frame's.
+            plate: ``[B, 3, H, W]``, the pictures with the subject gone, where they are known: told to the solver.
 
         Returns:
             ``[B, 1, H, W]`` float32 in 0..1; 0 and 1 where the trimap is.
@@ -96,19 +102,19 @@ class EmbeddedMatting(nn.Module):
             Alpha's pixels are the picture's; a picture moved by whole patches of the network gives alpha moved alike.
         """
         rgb, trimap = rgb.float(), trimap.float()
-        return self.correct(rgb, trimap, self.prior(rgb, trimap, initial))
+        return self.correct(rgb, trimap, self.prior(rgb, trimap, initial, plate))
 
-    def prior(self, rgb: Tensor, trimap: Tensor, initial: Tensor | None = None) -> Tensor:
+    def prior(self, rgb: Tensor, trimap: Tensor, initial: Tensor | None = None, plate: Tensor | None = None) -> Tensor:
         """What is known before the network looks: nothing here is learned.
 
         Args:
-            rgb, trimap, initial: as in :meth:`forward`.
+            rgb, trimap, initial, plate: as in :meth:`forward`.
 
         Returns:
             ``[B, 7, H, W]`` float32 in 0..1: the solver's alpha, the foreground's colour and the background's colour
             as spread from the sure regions.
         """
-        alpha = self.solver(rgb, trimap, initial)
+        alpha = self.solver(rgb, trimap, initial, plate)
         foreground, background = spread_colours(rgb, trimap > 0.75), spread_colours(rgb, trimap < 0.25)
         return torch.cat([alpha, foreground, background], dim=1)
 

@@ -27,6 +27,8 @@ _NOISE = 0.005
 """Standard deviation of a camera's noise, at least."""
 _SPREAD = 0.02
 """Standard deviation of either side's colours, at least: the unknown's differ a little from the sure ones around."""
+_PLATE_SPREAD = 0.005
+"""The same of the background's colours about a plate, which differs with the place as they do."""
 _SHADE = 0.3
 """How much brighter or darker than the sure colours around either side may be, as a share: folds and shadows on the
 screen, light in loose hair."""
@@ -48,28 +50,36 @@ _VARIANCES = [0, 3, 5]
 """Which of the six pairs are a colour with itself."""
 
 
-def sure_colours(rgb: Tensor, unknown: Tensor, foreground: Tensor, cells: Cells) -> Tensor:
+def sure_colours(rgb: Tensor, unknown: Tensor, foreground: Tensor, cells: Cells, plate: Tensor | None = None) -> Tensor:
     """Both sides' colours around each corner of the cells: means of them, and of their products.
 
     Args:
         rgb: ``[B, 3, H, W]`` float32, finite.
         unknown, foreground: ``[B, 1, H, W]`` bool, from the trimap.
         cells: where the unknown is.
+        plate: ``[B, 3, H, W]`` float32, finite, the picture with the subject gone, where it is known.
 
     Returns:
         ``[2, 9, N + 1]``, foreground and background: red, green, blue, then their products rr, rg, rb, gg, gb, bb.
-        Far from all that is sure, means over what is nearest.
+        Far from all that is sure, means over what is nearest. With a plate the background's are of what the picture
+        departs from it by.
 
     Convention:
         Means are over blocks that are the cells, then 3 × 3 and 2 × 2 of these, around the node.
     """
     # Every second row and column tell as much as all.
     margin = [cells.left, -rgb.shape[3] % CELL - cells.left, cells.top, -rgb.shape[2] % CELL - cells.top]
-    rgb = F.pad(rgb, margin)[..., ::2, ::2]
-    products = torch.stack([rgb[:, i] * rgb[:, j] for i, j in _PAIRS], dim=1)
-    planes = torch.cat([rgb, products, torch.ones_like(rgb[:, :1])], dim=1)
+    front, back = (F.pad(side, margin)[..., ::2, ::2] for side in (rgb, rgb if plate is None else rgb - plate))
     background, foreground = (F.pad(side, margin)[..., ::2, ::2] for side in (~(unknown | foreground), foreground))
-    return torch.stack([_spread(planes * foreground, _WIDER, cells), _spread(planes * background, 0.0, cells)])
+    return torch.stack(
+        [_spread(_moments(front) * foreground, _WIDER, cells), _spread(_moments(back) * background, 0.0, cells)]
+    )
+
+
+def _moments(rgb: Tensor) -> Tensor:
+    """``[B, 10, H, W]``: colours, their products, and 1."""
+    products = torch.stack([rgb[:, i] * rgb[:, j] for i, j in _PAIRS], dim=1)
+    return torch.cat([rgb, products, torch.ones_like(rgb[:, :1])], dim=1)
 
 
 def _spread(planes: Tensor, wider: float, cells: Cells) -> Tensor:
@@ -93,7 +103,9 @@ def _spread(planes: Tensor, wider: float, cells: Cells) -> Tensor:
     return F.pad(at_corners[lattice.node_frame, :, lattice.node_row, lattice.node_column].T, (0, 1))
 
 
-def alpha_from_colours(rgb: Tensor, foreground: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+def alpha_from_colours(
+    rgb: Tensor, foreground: Tensor, background: Tensor, plate: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The alpha that explains a colour, and how surely.
 
     With Gaussian sides ``a F + (1 - a) B`` is Gaussian too, so that each candidate has a likelihood; the answer is the
@@ -102,6 +114,7 @@ def alpha_from_colours(rgb: Tensor, foreground: Tensor, background: Tensor) -> t
     Args:
         rgb: ``[3, ...]``.
         foreground, background: ``[9, ...]``, colours and products of colours as from :func:`sure_colours`.
+        plate: ``[3, ...]``, the background's own colour at each pixel, where it is known.
 
     Returns:
         alpha ``[...]`` and its weight: the inverse of its variance, less what was known before looking; 0 or more.
@@ -111,10 +124,12 @@ def alpha_from_colours(rgb: Tensor, foreground: Tensor, background: Tensor) -> t
     shape = rgb.shape[1:]
     rgb, foreground, background = (planes.reshape(len(planes), -1) for planes in (rgb, foreground, background))
     front, back = foreground[:3], background[:3]
+    if plate is not None:
+        back = back + plate.reshape(3, -1)
     front_spread = _UNLIKE * _covariance(foreground) + _SHADE**2 * _products(front)
     back_spread = _covariance(background) + _SHADE**2 * _products(back)
-    for spread in (front_spread, back_spread):
-        spread[_VARIANCES] += _SPREAD**2
+    front_spread[_VARIANCES] += _SPREAD**2
+    back_spread[_VARIANCES] += (_SPREAD if plate is None else _PLATE_SPREAD) ** 2
 
     share = torch.full((_CANDIDATES, 1), (1 - 2 * _ENDS) / (_CANDIDATES - 2), device=rgb.device)
     share[0] = share[-1] = _ENDS

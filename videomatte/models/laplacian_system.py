@@ -72,7 +72,14 @@ class System:
         return (fields * self.colours).sum(0)
 
 
-def assemble(rgb: Tensor, unknown: Tensor, foreground: Tensor, epsilon: float, evidence: float = 0.0) -> System:
+def assemble(
+    rgb: Tensor,
+    unknown: Tensor,
+    foreground: Tensor,
+    epsilon: float,
+    evidence: float = 0.0,
+    plate: Tensor | None = None,
+) -> System:
     """The equations of a batch of pictures.
 
     Args:
@@ -80,6 +87,7 @@ def assemble(rgb: Tensor, unknown: Tensor, foreground: Tensor, epsilon: float, e
         unknown, foreground: ``[B, 1, H, W]`` bool, from the trimap.
         epsilon: how much variance of colour counts as none; more gives smoother alpha.
         evidence: weight of what each pixel's own colour says (:mod:`videomatte.models.laplacian_colours`).
+        plate: ``[B, 3, H, W]`` float32, the pictures with the subject gone, where they are known.
     """
     cells = Cells(unknown)
     count, device = cells.count, rgb.device
@@ -95,7 +103,8 @@ def assemble(rgb: Tensor, unknown: Tensor, foreground: Tensor, epsilon: float, e
     own_hats = hats[:, REACH : REACH + CELL, REACH : REACH + CELL].reshape(4, CELL * CELL).contiguous()
 
     if evidence:
-        sure = sure_colours(_finite(rgb), unknown, foreground, cells).reshape(18, -1)
+        plate = None if plate is None else _finite(plate)
+        sure = sure_colours(_finite(rgb), unknown, foreground, cells, plate).reshape(18, -1)
     stencil = rgb.new_empty(_STENCIL, _STENCIL, CELL, CELL, count + 1)
     stencil[..., count] = 0
     right = rgb.new_zeros(CELL, CELL, count + 1)
@@ -111,7 +120,8 @@ def assemble(rgb: Tensor, unknown: Tensor, foreground: Tensor, epsilon: float, e
         known_as = pick(state, places)
         is_unknown = (known_as == 1).float()
         places += frame * (2 * picture)
-        colour = _finite(pick(flat, torch.stack([places + channel * picture for channel in range(3)])))
+        channels = torch.stack([places + channel * picture for channel in range(3)])
+        colour = _finite(pick(flat, channels))
         q = _windows(colour, inner, epsilon)
         coefficients = _coefficients(q) * cells.own(is_unknown)
         stencil[..., part] = coefficients
@@ -119,7 +129,8 @@ def assemble(rgb: Tensor, unknown: Tensor, foreground: Tensor, epsilon: float, e
         weight = torch.zeros_like(coefficients[0, 0])
         if evidence:
             around = torch.matmul(own_hats.T, pick(sure, cells.lattice.corners[:, part])).reshape(18, CELL, CELL, -1)
-            alpha, weight = alpha_from_colours(cells.own(colour), around[:9], around[9:])
+            empty = None if plate is None else pick(plate.reshape(-1), cells.own(channels))
+            alpha, weight = alpha_from_colours(cells.own(colour), around[:9], around[9:], empty)
             weight *= evidence * cells.own(is_unknown)
             stencil[REACH, REACH, ..., part] += weight
             right[..., part] += weight * alpha

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from videomatte.errors import InputError, UsageError
-from videomatte.trimaps.screen import Screen, chroma, find_hue, fit_screen
+from videomatte.trimaps.screen import Screen, chroma, empty_screen, find_hue, fit_screen
 from videomatte.trimaps.silhouette import around, hangs_together, opaque, trimap_of_silhouette
 from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, from_unit_range, unit_range
 
@@ -75,7 +75,8 @@ class ChromaKey:
         hue, missing = found, False
         # Popped one by one, so that none is kept alive after its turn.
         for frame in chain((held.popleft() for _ in range(len(held))), rest):
-            screen = fit_screen(_picture(frame), hue)
+            picture = _picture(frame)
+            screen = fit_screen(picture, hue)
             if screen is None:
                 if not missing:
                     _log.warning("from frame %d on no screen shows: all is taken as foreground", frame.index)
@@ -86,7 +87,9 @@ class ChromaKey:
                 trimap = trimap_from_screen(screen)
                 hue += _PACE * (screen.hue - hue)
                 hue = min(max(hue, found - _DRIFT), found + _DRIFT)
-                yield TrimapFrame(frame, trimap, "generated", background=from_unit_range(screen.plate, frame.rgb.dtype))
+                sure = trimap[0] == BACKGROUND
+                plate = empty_screen(picture, sure) if sure.any() else screen.plate
+                yield TrimapFrame(frame, trimap, "generated", background=from_unit_range(plate, frame.rgb.dtype))
 
     def _nothing_found(self, first: int, last: int) -> str:
         where = f"frame {first}" if first == last else f"frames {first} to {last}"

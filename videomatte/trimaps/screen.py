@@ -19,12 +19,14 @@ from torch import Tensor
 from videomatte.components import label_components
 from videomatte.trimaps.morphology import dilate, erode
 
-__all__ = ["Screen", "box_mean", "chroma", "find_hue", "fit_screen", "spread"]
+__all__ = ["Screen", "box_mean", "chroma", "empty_screen", "find_hue", "fit_screen", "spread"]
 
 _WIDE, _NARROW = 1 / math.tan(math.radians(60)), 1 / math.tan(math.radians(30))
 """1 / tan(θ/2) for θ of 120° and of 60°."""
 _HUE_PIXELS, _PLATE_PIXELS = 64, 512
 """Longer side of the reduced pictures on which the hue and the plate are found: so small that grain is gone."""
+_BLOCKS = 80
+"""Blocks along the longer side whose means the plate is made of."""
 _TINT, _FOREIGN_TURN = 0.08, math.sin(math.radians(10))
 """How far from the plate's tint (see `_tint`) a pixel may be and still show the screen, as creases are where cloth
 lights cloth; and by how much a whole piece of the picture is of another hue that is none of it."""
@@ -152,7 +154,7 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     saturation = signal / brightest.clamp(min=1e-4)
     known = candidate & (saturation > 0.5 * saturation[candidate].median())
     known &= signal > 0.25 * signal[candidate].quantile(0.75)  # black things lit by the screen are saturated too
-    for blocks, least_slack in ((6, 0.3), (24, 0.2), (24, 0.12), (80, 0.06), (80, 0.02)):
+    for blocks, least_slack in ((6, 0.3), (24, 0.2), (24, 0.12), (_BLOCKS, 0.06), (_BLOCKS, 0.02)):
         plate = spread(small, known[None].float(), max(small.shape[-2:]) / blocks)
         share, tint = _share(c, chroma(plate), _WIDE), _tint(small, plate)
         slack = max(least_slack, 3 * 1.4826 * float((share[known] - 1).abs().median()))
@@ -180,6 +182,30 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     squares = torch.stack([(share - 1).square(), light.square()])
     noise = spread(squares, upper, max(rgb.shape[-2:]) / 16).clamp(min=0).sqrt()
     return Screen(c, plate, share, _share(c, empty, _NARROW), light, noise[0], noise[1], coat, hue + turn)
+
+
+def empty_screen(rgb: Tensor, screen: Tensor) -> Tensor:
+    """The picture with the subject gone, from what surely is screen alone.
+
+    The plate that a frame is held against learns from all that looks like the screen, so that no shadow is taken for
+    subject; fair hair that the screen shines through looks so, too, and pales what is behind it.
+
+    Args:
+        rgb: ``[3, H, W]`` float32, 1.0 at white.
+        screen: ``[H, W]`` bool: surely nothing but screen. True somewhere.
+
+    Returns:
+        ``[3, H, W]`` float32.
+
+    Convention:
+        As :func:`spread`; a screen of one colour comes back as it was.
+    """
+    known = _shrink(screen[None].float(), _PLATE_PIXELS) == 1
+    if not known.any():
+        return spread(rgb, screen[None].float(), max(rgb.shape[-2:]) / _BLOCKS)
+    small = _shrink(rgb, _PLATE_PIXELS)
+    plate = spread(small, known.float(), max(small.shape[-2:]) / _BLOCKS)
+    return _resize(plate, rgb.shape[-2:], "bilinear")
 
 
 def _foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
