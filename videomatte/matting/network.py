@@ -138,10 +138,7 @@ class NetworkMatting:
             if items[0].background is not None and getattr(self.model, "takes_plate", False):
                 plate = torch.stack([item.background for item in items if item.background is not None])
                 given["plate"] = torch.nan_to_num(unit_range(plate.to(self.device))).clamp(0, 1)
-            if self._regions == "full":
-                alpha = self.model(rgb, unit_range(trimap), **given)
-            else:
-                alpha = self._near(rgb, trimap)
+            alpha = self.model(rgb, unit_range(trimap), **given) if self._regions == "full" else self._near(rgb, trimap)
         # Outside of inference mode, so that later stages may change the result in place.
         alpha = torch.where(trimap == FOREGROUND, 1.0, alpha).masked_fill(trimap == BACKGROUND, 0.0)
         return [one.to(item.trimap.device) for one, item in zip(alpha, items, strict=True)]
