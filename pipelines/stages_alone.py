@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import pickle
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -52,16 +57,21 @@ class Alone:
         stage, frame = matting or self.matting, self.trimaps[0].frame
         if not isinstance(stage, NetworkMatting):
             return None
-        return stage.peak_bytes(frame.height, frame.width, batch, self.unknown)
+        return stage.peak_bytes(frame.height, frame.width, batch, self.trimaps[0].trimap[0] == UNKNOWN)
 
     def measured(self, settings: MatteSettings, device: torch.device) -> tuple[int | None, int | None]:
-        """Peak bytes of a batch with other settings: predicted and measured."""
-        stage = _open(settings, device)
+        """Peak bytes of a batch with other settings: predicted, and measured in a process of its own.
+
+        In this one, what earlier runs have left would be used again, and nothing seem to be taken.
+        """
         frames = (self.trimaps * settings.batch)[: settings.batch]
-        list(stage(iter(frames[:1])))
-        with PeakMemory(device) as memory:
-            list(stage(iter(frames)))
-        return self.predicted(settings.batch, stage), memory.bytes
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "batch"
+            file.write_bytes(pickle.dumps((settings, str(device), frames)))
+            command = [sys.executable, "-m", "pipelines.stages_alone", str(file)]
+            run = subprocess.run(command, capture_output=True, text=True, check=False)
+        measured = json.loads(run.stdout.splitlines()[-1]) if run.returncode == 0 else None
+        return self.predicted(settings.batch, _open(settings, device)), measured
 
 
 def stages_alone(clip: Path, output: str, settings: MatteSettings, device: torch.device, frames: int) -> Alone:
@@ -130,3 +140,17 @@ def _open(settings: MatteSettings, device: torch.device) -> MattingStage:
 def _finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _measure(file: Path) -> int | None:
+    """Bytes that the batch in a file takes in this process."""
+    settings, name, frames = pickle.loads(file.read_bytes())
+    device = torch.device(name)
+    stage = _open(dataclasses.replace(settings, memory=settings.memory or "1000TB"), device)  # have memory given back
+    with PeakMemory(device) as memory:
+        list(stage(iter(frames)))
+    return memory.bytes
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_measure(Path(sys.argv[1]))) + "\n")

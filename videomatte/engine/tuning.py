@@ -36,7 +36,7 @@ MATTERS = 0.1
 _ADVICE = {
     "decode": "a faster disk, a clip that is lighter to decode (ProRes, H.264), or --decoder-threads",
     "trimap": "a key or masks instead of keyframes or a plate, or a smaller clip",
-    "matte": "a GPU, a smaller model (--model embedded or laplacian), --regions auto, or a narrower unknown band",
+    "matte": "a GPU, a smaller model (--model embedded or laplacian), or a narrower unknown band",
     "foreground": "a GPU, or --foreground source where the source's colours will do",
     "temporal": "a GPU, or --temporal 0 where nothing flickers",
     "encode": "a faster format (--format prores4444, or ffv1 in .mkv), --encoder-threads, or a faster disk",

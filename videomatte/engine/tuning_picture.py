@@ -26,8 +26,9 @@ def draw_tuning(report: TuneReport, picture: Path) -> None:
         raise UsageError("pictures are drawn by matplotlib: pip install 'videomatte[train]'") from error
     figure = Figure(figsize=(12, 4), layout="constrained")
     speed, memory, shares = figure.subplots(1, 3)
-    for precision in sorted({trial.candidate.precision for trial in report.trials}):
-        some = [trial for trial in report.trials if trial.candidate.precision == precision]
+    trials = [*report.trials, *((report.duel.default, report.duel.rival) if report.duel else ())]
+    for precision in sorted({trial.candidate.precision for trial in trials}):
+        some = [trial for trial in trials if trial.candidate.precision == precision]
         speed.scatter([t.candidate.batch for t in some], [1 / t.median for t in some], label=precision, alpha=0.6)
     if report.duel is not None:
         for trial, name in ((report.duel.default, "default"), (report.duel.rival, "best rival")):

@@ -81,7 +81,7 @@ class NetworkMatting:
                 waiting = []
         yield from self._mattes(waiting)
 
-    def peak_bytes(self, height: int, width: int, batch: int, unknown: float = 1.0) -> int | None:
+    def peak_bytes(self, height: int, width: int, batch: int, unknown: float | Tensor = 1.0) -> int | None:
         """Bytes that a batch is predicted to take; see :func:`videomatte.matting.plan.peak_bytes`."""
         near = self._regions != "full"
         return peak_bytes(self.model, height, width, batch, unknown=unknown, near=near, device=self.device)

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from videomatte.engine.memory import free_bytes, resident_bytes
 from videomatte.models import attention, detail_capture
 from videomatte.models.detail_capture import DetailCapture
-from videomatte.models.embedded import TILE, TILES_AT_ONCE, EmbeddedMatting
+from videomatte.models.embedded import TILE, TILES_AT_ONCE, EmbeddedMatting, tile_places
 from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.vitmatte import ViTMatte
 
@@ -55,7 +55,7 @@ def peak_bytes(
     width: int,
     batch: int,
     *,
-    unknown: float = 1.0,
+    unknown: float | Tensor = 1.0,
     near: bool = False,
     device: torch.device | str = "cpu",
 ) -> int | None:
@@ -65,7 +65,9 @@ def peak_bytes(
         model: ready to run, as of :func:`videomatte.models.load.load_model`.
         height, width: of the frames, in pixels.
         batch: how many.
-        unknown: share of their pixels that is unknown, in [0, 1]; left out, all of them: the most that it can be.
+        unknown: share of their pixels that is unknown, in [0, 1]; or which they are, ``[H, W]`` bool, of all frames
+            alike: where they are few, what the embedded model takes hangs on where they lie. Left out, all are unknown:
+            that takes most.
         near: whether ViTMatte computes near unknown pixels alone.
         device: where it runs.
 
@@ -73,11 +75,15 @@ def peak_bytes(
         ``None`` for a model that nothing is known of.
     """
     kind = torch.device(device).type
+    places = None
+    if isinstance(unknown, Tensor):
+        places, unknown = len(tile_places(unknown)), float(unknown.float().mean())
     if isinstance(model, LaplacianMatting):
         return _solver(batch * height * width, unknown, kind)
     if isinstance(model, EmbeddedMatting):
         pixels = batch * height * width
-        tiles = min(TILES_AT_ONCE, batch * -(-height // TILE) * -(-width // TILE))
+        most = -(-height // TILE) * -(-width // TILE)
+        tiles = min(TILES_AT_ONCE, batch * (most if places is None else places))
         tiled = _TILED * pixels + tiles * TILE * TILE * _TILE_PIXEL[_width_of(model.backbone.patch_embed.proj)]
         code = _CPU_CODE if kind == "cpu" else 0
         return max(_solver(pixels, unknown, kind), tiled + code)

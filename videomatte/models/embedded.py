@@ -27,7 +27,7 @@ from videomatte.models.detail_capture import DetailCapture
 from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.precision import autocast
 
-__all__ = ["EmbeddedMatting", "load_embedded", "spread_colours"]
+__all__ = ["EmbeddedMatting", "load_embedded", "spread_colours", "tile_places"]
 
 WEIGHTS = "embedded.safetensors"
 """File of the trained weights, beside this package's :mod:`weights`."""
@@ -158,7 +158,7 @@ class EmbeddedMatting(nn.Module):
 
     def _in_tiles(self, planes: list[Tensor], unknown: Tensor) -> Tensor:
         height, width = unknown.shape[2:]
-        places = [(frame, y, x) for frame, one in enumerate(unknown[:, 0]) for y, x in _places(one)]
+        places = [(frame, y, x) for frame, one in enumerate(unknown[:, 0]) for y, x in tile_places(one)]
         fade = _fade(unknown.device)
         total = torch.zeros_like(planes[1])
         weight = torch.zeros_like(total)
@@ -220,7 +220,7 @@ def load_embedded(path: Path | None = None) -> EmbeddedMatting:
     return model.eval()
 
 
-def _places(unknown: Tensor) -> list[tuple[int, int]]:
+def tile_places(unknown: Tensor) -> list[tuple[int, int]]:
     """Top left corners of tiles that hold every unknown pixel of ``[H, W]``: in bands of rows, each begun where the
     unknown begins, so that they are few."""
     rows = _starts(unknown.any(1))
