@@ -16,7 +16,7 @@ import videomatte
 from benchmarks import harness
 from benchmarks.clips import Clip, true_mattes
 from benchmarks.harness import DEVICE
-from pipelines.line import AHEAD, BESIDE
+from pipelines.line import AHEAD
 from videomatte.config import MatteSettings
 from videomatte.engine import Threads
 from videomatte.io import Output, open_source, open_tee
@@ -51,7 +51,7 @@ def end_to_end(clip: Clip, rounds: int, folder: Path) -> dict[str, object]:
     runs: dict[str, Callable[[], object]] = {"decode": lambda: _drain(_decode(clip.path))}
     items: list[Any] = list(_decode(clip.path))
     for name, opened in stages.items():
-        runs[name] = partial(_run_stage, opened, items, cores=1.0 if name == "network" else BESIDE)
+        runs[name] = partial(_run_stage, opened, items)
         items = list(opened()(iter(items)))
     unknown = sum(float((matte.source.trimap == UNKNOWN).float().mean()) for matte in items) / len(items)
     info = _info(clip.path)
@@ -161,9 +161,9 @@ def _into(folder: Path, output: str) -> str:
     return f"{words}:{folder / name}" if words else str(folder / name)
 
 
-def _run_stage(opened: Callable[[], Callable[[Iterator[Any]], Iterator[Any]]], items: list[Any], cores: float) -> None:
+def _run_stage(opened: Callable[[], Callable[[Iterator[Any]], Iterator[Any]]], items: list[Any]) -> None:
     with Threads() as threads:
-        _drain(threads.boundary(opened()(iter(items)), depth=AHEAD, cores=cores))
+        _drain(threads.boundary(opened()(iter(items)), depth=AHEAD))
 
 
 def _encode(mattes: Iterable[MatteFrame], info: ClipInfo, output: str) -> None:

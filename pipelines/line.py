@@ -23,13 +23,11 @@ from videomatte.trimaps import ChromaKey, CleanPlate, Holdout, Masks, Propagate,
 from videomatte.trimaps.holdout import hold
 from videomatte.types import ClipInfo, Frame, MatteFrame, Source, Suggestion, TrimapFrame, TrimapStage
 
-__all__ = ["AHEAD", "BESIDE", "Line"]
+__all__ = ["AHEAD", "Line"]
 
 AHEAD = 1
 """Frames that wait between two stages of the line: stages take alike from frame to frame, and a frame of 3840×2160 with
 its trimap, alpha and colours takes 0.2 GB."""
-BESIDE = 0.5
-"""Share of the processor's cores for each operation of what is not the matting itself."""
 
 
 class Line:
@@ -104,7 +102,7 @@ class Line:
         else:
             trimaps = self._clock.stage("trimap", self._trimaps(frames))
             trimaps = dropwhile(lambda item: item.frame.index < first, trimaps)
-            trimaps = threads.boundary(trimaps, depth=AHEAD, cores=BESIDE)
+            trimaps = threads.boundary(trimaps, depth=AHEAD)
             mattes = self._matte(self._clock.stage(None, trimaps))
         mattes = self._clock.stage(None, threads.boundary(mattes, depth=AHEAD))
         if self._settings.foreground == "estimate":

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from pipelines.keyframes import named_files
-from pipelines.line import AHEAD, BESIDE, Line
+from pipelines.line import AHEAD, Line
 from videomatte.config import MatteSettings
 from videomatte.device import resolve_device
 from videomatte.engine import Clock, Threads
@@ -133,7 +133,7 @@ def process_clip(
         mattes = line(clock.stage(None, frames), threads, skip_before=0 if behind else done or 0)
         if replace:
             mattes = clock.stage("composite", replace(mattes))
-        mattes = threads.boundary(mattes, depth=AHEAD, cores=BESIDE)
+        mattes = threads.boundary(mattes, depth=AHEAD)
         bar = tqdm(
             total=expected_frames(source.info, settings.start, settings.end),
             initial=0 if behind else sink.finished,

@@ -10,6 +10,9 @@ A boundary runs everything upstream of it in a worker thread and hands the items
             sink.write(matte)
 
 Leaving the block, for whatever reason, stops and joins every worker.
+
+Workers leave the number of torch's threads alone: ``torch.set_num_threads`` anywhere but in the main thread has MKL's
+LAPACK give wrong pivots ever after (``linalg.inv`` in float64, torch 2.13 with MKL 2024.2, an AMD processor with AVX2).
 """
 
 from __future__ import annotations
@@ -19,8 +22,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
-
-import torch
 
 from videomatte.errors import VideomatteError
 
@@ -96,15 +97,13 @@ class Threads:
         self._channels: list[_Channel[object]] = []
         self._workers: list[threading.Thread] = []
 
-    def boundary(self, items: Iterable[T], *, depth: int = 4, cores: float = 1.0) -> Iterator[T]:
+    def boundary(self, items: Iterable[T], *, depth: int = 4) -> Iterator[T]:
         """Iterate ``items`` in a worker thread, at most ``depth`` finished items ahead of the consumer.
 
         Args:
             items: anything iterable; iterated, and closed if it can be, in the worker alone.
             depth: finished items that may wait, at least 1. Memory is bounded by ``depth`` + 2 items: those waiting,
                 one being made and one being used.
-            cores: share of the threads torch has here that each of the worker's operations is spread over, at least
-                one. The slowest stage wants all; threads of others beside it would only wait for each other.
 
         Returns:
             The same items in the same order. An exception raised upstream is raised here, once the items before it
@@ -113,8 +112,7 @@ class Threads:
         if depth < 1:
             raise VideomatteError(f"a thread boundary needs a depth of at least 1, got {depth}")
         channel: _Channel[T] = _Channel(self._condition, depth)
-        spread = max(1, round(torch.get_num_threads() * cores))
-        worker = threading.Thread(target=_pump, args=(items, channel, spread), name="videomatte-boundary", daemon=True)
+        worker = threading.Thread(target=_pump, args=(items, channel), name="videomatte-boundary", daemon=True)
         self._channels.append(channel)  # type: ignore[arg-type]
         self._workers.append(worker)
         worker.start()
@@ -132,9 +130,8 @@ class Threads:
             worker.join()
 
 
-def _pump(items: Iterable[T], channel: _Channel[T], spread: int) -> None:
+def _pump(items: Iterable[T], channel: _Channel[T]) -> None:
     """Body of a worker: move items into the channel until they end, fail, or nobody wants them."""
-    torch.set_num_threads(spread)  # of this thread's operations alone
     iterator = iter(items)
     error: BaseException | None = None
     try:
