@@ -112,6 +112,33 @@ def test_worker_that_waits_for_a_stalled_upstream_is_released() -> None:
     assert not alive()
 
 
+@pytest.mark.parametrize("begins_later", [False, True])
+def test_interrupt_while_a_worker_is_being_started_stays_an_interrupt(
+    begins_later: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between the request for a thread and its first step, where the thread cannot be joined yet."""
+    began: list[threading.Thread] = []
+    taken: list[int] = []
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        began.append(thread)
+        raise KeyboardInterrupt
+
+    def items() -> Iterator[int]:
+        taken.append(1)
+        yield 1
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), Threads() as threads:
+        threads.boundary(items())
+    monkeypatch.undo()
+    if begins_later:
+        start(began[0])
+        began[0].join()
+    assert not taken, "nobody reads from it any more"
+
+
 def test_depth_below_one_is_refused() -> None:
     with Threads() as threads, pytest.raises(VideomatteError, match="depth"):
         threads.boundary([1], depth=0)

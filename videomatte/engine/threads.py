@@ -60,6 +60,11 @@ class _Channel(Generic[T]):
             self._items.append(item)
             self._condition.notify_all()
 
+    @property
+    def stopped(self) -> bool:
+        with self._condition:
+            return self._stopped
+
     def finish(self, error: BaseException | None = None) -> None:
         with self._condition:
             self._finished, self._error = True, error
@@ -127,11 +132,15 @@ class Threads:
         for channel in self._channels:
             channel.stop()
         for worker in self._workers:
-            worker.join()
+            # Ctrl-C may have come while it was being started. It then cannot be joined, and finds its channel stopped.
+            if worker.is_alive():
+                worker.join()
 
 
 def _pump(items: Iterable[T], channel: _Channel[T]) -> None:
     """Body of a worker: move items into the channel until they end, fail, or nobody wants them."""
+    if channel.stopped:  # before it began: what the items hold on to may be gone
+        return
     iterator = iter(items)
     error: BaseException | None = None
     try:
