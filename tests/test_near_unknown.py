@@ -199,3 +199,27 @@ def test_bfloat16_near_is_bfloat16_network() -> None:
     with torch.inference_mode():
         difference = (network.near_unknown(rgb, trimap) - network(rgb, trimap)).abs()
     assert float(difference.max()) <= 8 / 255
+
+
+def test_compiled_parts_serve_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compiled runs near unknown pixels too, and gives what it gave before: only the compiler's backend is
+    another here, for the real one takes minutes."""
+    from videomatte.models.precision import prepare
+
+    compiled = 0
+
+    def backend(graph: torch.fx.GraphModule, example: list[Tensor]) -> object:  # noqa: ARG001
+        nonlocal compiled
+        compiled += 1
+        return graph.forward
+
+    plain = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: plain(self, backend=backend))
+    network = reference.ours(reference.reference(reference.TINY)).eval()
+    rgb, trimap = pictures(1, 64, 96)
+    with torch.inference_mode():
+        want = network.near_unknown(rgb, trimap)
+        lean = prepare(network, torch.device("cpu"), "fp32", compile=True)
+        got = lean.near_unknown(rgb, trimap)
+    assert compiled > 0
+    assert float((got - want).abs().max()) <= ROUNDING

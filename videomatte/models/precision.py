@@ -59,7 +59,10 @@ def prepare(
         if isinstance(module, (nn.Linear, _ConvNd)) and not isinstance(module, Float32Conv2d):
             module.to(dtype)
     if compile:
-        network.compile()
+        # Part by part: between them stands what depends on where the unknown is, another graph for every frame.
+        for part in network.children():
+            if next(part.parameters(), None) is not None:
+                part.compile()
     return network
 
 
