@@ -208,7 +208,7 @@ def test_compiled_parts_serve_both_ways(monkeypatch: pytest.MonkeyPatch) -> None
 
     compiled = 0
 
-    def backend(graph: torch.fx.GraphModule, example: list[Tensor]) -> object:  # noqa: ARG001
+    def backend(graph: torch.fx.GraphModule, example: list[Tensor]) -> object:
         nonlocal compiled
         compiled += 1
         return graph.forward
