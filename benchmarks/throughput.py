@@ -24,7 +24,7 @@ from benchmarks import clips, harness, peers, stages
 
 MEMORY_CLIP = 96, 54, 24
 """Columns, rows and frames of what is repeated: overhead is most of the time of such frames."""
-MEMORY_JOB: dict[str, Any] = {"key": "green", "model": "laplacian", "foreground": "source", "temporal": 0.0}
+MEMORY_JOB: dict[str, Any] = {"key": "green", "model": "laplacian"}
 
 
 def memory(work: Path, frames: int) -> dict[str, object]:
