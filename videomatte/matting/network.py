@@ -81,6 +81,11 @@ class NetworkMatting:
                 waiting = []
         yield from self._mattes(waiting)
 
+    @property
+    def wants_all_cores(self) -> bool:
+        """Whether the model's operations are so large that other stages had better wait for them than share cores."""
+        return bool(getattr(self.model, "wants_all_cores", False))
+
     def peak_bytes(self, height: int, width: int, batch: int, unknown: float | Tensor = 1.0) -> int | None:
         """Bytes that a batch is predicted to take; see :func:`videomatte.matting.plan.peak_bytes`."""
         near = self._regions != "full"
