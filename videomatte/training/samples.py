@@ -68,10 +68,10 @@ def _filmed(rng: Rng, size: int, moments: int) -> tuple[list[Tensor], list[Tenso
 def _composed(rng: Rng, size: int, moments: int, backdrops: Backdrops) -> tuple[list[Tensor], list[Tensor]]:
     """Pictures and mattes of a random subject over a screen or a texture."""
     foreground, alpha = draw_subject(rng, size, backdrops)
-    keyed = rng.random() < 0.33
+    keyed = rng.random() < 0.5
     background = screen(rng, size) if keyed else backdrops.texture(rng, size)
     if keyed and rng.random() < 0.8:
-        foreground = spill(foreground, alpha, background.mean((1, 2), keepdim=True), float(rng.uniform(0, 0.6)))
+        foreground = spill(foreground, alpha, background.mean((1, 2), keepdim=True), float(rng.uniform(0, 1.2)))
     shots = [(foreground, alpha, background)]
     if moments == 2:
         shots.append(_a_moment_later(rng, foreground, alpha, background))
