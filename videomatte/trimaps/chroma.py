@@ -22,7 +22,7 @@ from torch import Tensor
 from videomatte.errors import InputError, UsageError
 from videomatte.trimaps.screen import Screen, chroma, empty_screen, find_hue, fit_screen
 from videomatte.trimaps.silhouette import around, hangs_together, opaque, trimap_of_silhouette
-from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, from_unit_range, unit_range
+from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, finite_unit_range, from_unit_range
 
 __all__ = ["ChromaKey", "trimap_from_screen"]
 
@@ -144,8 +144,7 @@ def _cut(screen: Screen, box: tuple[slice, slice]) -> Screen:
 
 
 def _picture(frame: Frame) -> Tensor:
-    # NaN and infinity, as in broken float files, would spread through every mean.
-    return torch.nan_to_num(unit_range(frame.rgb), posinf=1.0, neginf=0.0)
+    return finite_unit_range(frame.rgb)
 
 
 def _hues(key: str) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from videomatte.errors import ShapeError
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN
 
-__all__ = ["dilate", "erode", "trimap_from_alpha", "trimap_from_mask", "trimap_of"]
+__all__ = ["dilate", "dilate_square", "erode", "trimap_from_alpha", "trimap_from_mask", "trimap_of"]
 
 OPAQUE, TRANSPARENT = 253.5 / 255, 1.5 / 255
 """Alphas surely in front and surely behind: the last 8-bit step at either end is dirt more often than softness."""
@@ -50,6 +50,31 @@ def dilate(mask: Tensor, radius: float) -> Tensor:
         grown[..., dy:, :] |= near[..., :-dy, :]
         grown[..., :-dy, :] |= near[..., dy:, :]
     return grown
+
+
+def dilate_square(mask: Tensor, reach: int) -> Tensor:
+    """Grow a mask by a square, where corners do not matter and time does.
+
+    Args:
+        mask: ``[..., H, W]`` bool.
+        reach: pixels to each side, at least 0.
+
+    Returns:
+        ``[..., H, W]`` bool: true where a pixel at most ``reach`` rows and ``reach`` columns away is.
+
+    Convention:
+        As :func:`dilate`.
+    """
+    for axis in (-1, -2):
+        mask, length, grown = mask.clone(), mask.shape[axis], 0
+        goal = min(reach, length - 1)
+        while grown < goal:
+            step = min(grown + 1, goal - grown)
+            before = mask.clone()
+            mask.narrow(axis, step, length - step).logical_or_(before.narrow(axis, 0, length - step))
+            mask.narrow(axis, 0, length - step).logical_or_(before.narrow(axis, step, length - step))
+            grown += step
+    return mask
 
 
 def erode(mask: Tensor, radius: float) -> Tensor:
