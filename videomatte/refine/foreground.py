@@ -109,11 +109,9 @@ def _chessboard(alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if max(alpha.shape) >= SPARSE_FROM:
         # Hard edges mix nothing, but what lies beyond them is asked for when a file is scaled.
         near = dilate_square((alpha > 0) & (alpha < 1), REACH)
-    rows, columns = (torch.arange(n, device=alpha.device) for n in alpha.shape)
-    black = (rows[:, None] + columns) % 2 == 0
-    masks = near & black, near & ~black, dilate_square(near, 1) & ~near
-    black, white, beside = (mask.flatten().nonzero()[:, 0] for mask in masks)
-    return black, white, beside
+    near, beside = (mask.flatten().nonzero()[:, 0] for mask in (near, dilate_square(near, 1) & ~near))
+    black = (near // alpha.shape[1] + near % alpha.shape[1]) % 2 == 0
+    return near[black], near[~black], beside
 
 
 class _System:
