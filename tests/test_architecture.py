@@ -45,6 +45,7 @@ LAYERS = [
     {  # mathematics: tensors in, tensors out; no frames of a clip, no files
         "videomatte.components",
         "videomatte.strips",
+        "videomatte.windows",
         "videomatte.composite",
         "videomatte.device",
         "videomatte.fit",

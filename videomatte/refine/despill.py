@@ -19,6 +19,7 @@ from torch import Tensor
 from videomatte.errors import ShapeError
 from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.screen import chroma
+from videomatte.windows import window_sums
 
 __all__ = ["despill", "edge_band", "screen_hue"]
 
@@ -146,25 +147,8 @@ def _around(planes: Tensor, reach: float) -> Enlarged:
     radius = max(1, round(reach / step))
     side = 2 * radius + 1
     padded = F.pad(small[None], [radius] * 4, mode="replicate")[0]
-    means = _sums(_sums(padded, side, 1), side, 2) / side**2
+    means = window_sums(window_sums(padded, side, 1), side, 2) / side**2
     return Enlarged(means, *planes.shape[1:])
-
-
-def _sums(planes: Tensor, count: int, dim: int) -> Tensor:
-    """Sums of ``count`` neighbours along an axis, which gets shorter by ``count - 1``; of zeros they are zero, to the
-    bit, as those from running sums need not be. Doubled again and again, for pooling costs more the wider it is."""
-    length = planes.shape[dim] - count + 1
-    total, taken, width = None, 0, 1
-    while width <= count:
-        if count & width:
-            part = planes.narrow(dim, taken, length)
-            total, taken = part if total is None else total + part, taken + width
-        if 2 * width <= count:
-            doubled = planes.shape[dim] - width
-            planes = planes.narrow(dim, 0, doubled) + planes.narrow(dim, width, doubled)
-        width *= 2
-    assert total is not None
-    return total
 
 
 def _luma(rgb: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from videomatte.components import label_components
+from videomatte.components import by_label, label_components
 from videomatte.errors import InputError, ShapeError, UsageError
 from videomatte.trimaps.companions import Companions
 from videomatte.trimaps.morphology import erode, trimap_of
@@ -92,7 +92,7 @@ def trimap_from_soft_mask(mask: Tensor, width: float) -> Tensor:
         lost[0] = False
         if not lost.any():
             break
-        foreground |= erode(yes, radius) & lost[labels]
+        foreground |= erode(yes, radius) & by_label(lost, labels)
     return trimap_of(foreground, erode(no, width / 2))[None]
 
 
