@@ -50,7 +50,7 @@ def warp(image: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = "bi
         raise ShapeError(f"warp: image and flow must be equally wide, got {list(image.shape)} and {list(flow.shape)}")
     x, y = _targets(flow)
     if mode == "nearest":
-        return remap(image, x, y, mode=mode, padding_mode="border", align_corners=True)
+        return _read(image, _normalised(x, image.shape[3]), _normalised(y, image.shape[2]), mode)
     return _fetch(image, flow, x, y)
 
 
@@ -82,13 +82,24 @@ def warp_at(image: Tensor, flow: Tensor, places: Tensor) -> Tensor:
 
 def _fetch(image: Tensor, flow: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """The image between pixels, read bilinearly at x and y, each ``[B, h, w]``, where ``flow`` has led."""
-    fetched = remap(image, x, y, mode="bilinear", padding_mode="border", align_corners=True)
+    x, y = _normalised(x, image.shape[3]), _normalised(y, image.shape[2])
+    fetched = _read(image, x, y, "bilinear")
     # Coordinates come back from [-1, 1] some 1e-5 px off, so that bilinear weights are never exactly 0 and 1.
-    whole = (flow == flow.round()).all(dim=1, keepdim=True)
+    across, down = (flow == flow.round()).split(1, dim=1)
+    whole = across & down
     if whole.any():
-        copied = remap(image, x, y, mode="nearest", padding_mode="border", align_corners=True)
-        fetched = torch.where(whole, copied, fetched)
+        fetched = torch.where(whole, _read(image, x, y, "nearest"), fetched)
     return fetched
+
+
+def _read(image: Tensor, x: Tensor, y: Tensor, mode: str) -> Tensor:
+    return remap(image, x, y, mode=mode, padding_mode="border", align_corners=True, normalized_coordinates=True)
+
+
+def _normalised(places: Tensor, length: int) -> Tensor:
+    """Places along an axis from 0 to ``length - 1`` as -1 to 1. As remap itself does, but x and y apart: both as the
+    short last axis of one tensor take several times as long."""
+    return places if length == 1 else places * (2 / (length - 1)) - 1
 
 
 def lands_inside(flow: Tensor) -> Tensor:
