@@ -85,7 +85,7 @@ def _fetch(image: Tensor, flow: Tensor, x: Tensor, y: Tensor) -> Tensor:
     x, y = _normalised(x, image.shape[3]), _normalised(y, image.shape[2])
     fetched = _read(image, x, y, "bilinear")
     # Coordinates come back from [-1, 1] some 1e-5 px off, so that bilinear weights are never exactly 0 and 1.
-    across, down = (flow == flow.round()).split(1, dim=1)
+    across, down = (flow == flow.round()).chunk(2, dim=1)
     whole = across & down
     if whole.any():
         fetched = torch.where(whole, _read(image, x, y, "nearest"), fetched)

@@ -25,7 +25,7 @@ from videomatte.trimaps.morphology import erode, trimap_of
 from videomatte.trimaps.registration import homography_flow, match_light, register
 from videomatte.trimaps.screen import box_mean, spread
 from videomatte.trimaps.silhouette import hangs_together
-from videomatte.types import UNKNOWN, Frame, Source, TrimapFrame, from_unit_range, unit_range
+from videomatte.types import UNKNOWN, Frame, Source, TrimapFrame, finite_unit_range, from_unit_range
 
 __all__ = ["CleanPlate", "Difference", "difference", "trimap_from_plate"]
 
@@ -184,4 +184,4 @@ def _smooth(picture: Tensor) -> Tensor:
 
 
 def _clean(pixels: Tensor) -> Tensor:
-    return torch.nan_to_num(unit_range(pixels)).clamp(0, 1)
+    return finite_unit_range(pixels).clamp_(0, 1)
