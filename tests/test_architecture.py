@@ -44,6 +44,8 @@ LAYERS = [
     {"videomatte.types", "videomatte.errors"},
     {  # mathematics: tensors in, tensors out; no frames of a clip, no files
         "videomatte.components",
+        "videomatte.strips",
+        "videomatte.windows",
         "videomatte.composite",
         "videomatte.device",
         "videomatte.fit",

@@ -150,6 +150,31 @@ def test_the_background_is_the_screen_with_the_subject_gone(dtype) -> None:
     assert error.mean() < 4 / 255
 
 
+def test_a_frame_is_held_against_its_screen_as_the_formulas_say() -> None:
+    """Of whole pictures in double precision: a frame of a size that has uneven strips."""
+    (frame,) = render(SceneSettings(width=402, height=227, frames=1, seed=3, backdrop="green"))
+    hue = find_hue(frame.rgb, math.radians(120), math.radians(55), must_be_plain=False)
+    assert hue is not None
+    screen = fit_screen(frame.rgb, hue)
+    assert screen is not None
+    inner = torch.nn.functional.pad(frame.rgb[None, :, 1:-1, 1:-1].double(), [1] * 4, mode="replicate")[0].numpy()
+    smooth = torch.from_numpy(scipy.ndimage.uniform_filter(inner, (1, 3, 3), mode="nearest"))
+    colour, empty = chroma(smooth), chroma(screen.plate.double())
+    strength = torch.hypot(*empty)
+    along = (colour * empty).sum(0) / strength
+    across = (colour[1] * empty[0] - colour[0] * empty[1]) / strength
+    share = (along - across.abs() / math.tan(math.radians(60))) / strength
+    strict = (along - across.abs() / math.tan(math.radians(30))) / strength
+    light = smooth.mean(0) / screen.plate.double().mean(0) - 1
+    for ours, theirs in (
+        (screen.colour, colour),
+        (screen.share, share),
+        (screen.strict_share, strict),
+        (screen.light, light),
+    ):
+        torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=1e-5)  # float32, over screens as dark as 0.2
+
+
 def test_the_empty_screen_is_that_of_what_is_sure_alone() -> None:
     """Identity for a plain screen; where it is uneven, what is in front of it leaves no trace on what is behind."""
     sure = torch.hypot(*torch.meshgrid(torch.arange(-90.0, 90), torch.arange(-120.0, 120), indexing="ij")) > 40

@@ -3,7 +3,7 @@ import pytest
 import skimage.measure
 import torch
 
-from videomatte.components import label_components, largest_component
+from videomatte.components import by_label, label_components, largest_component
 from videomatte.errors import ShapeError
 
 
@@ -51,6 +51,12 @@ def test_largest_takes_the_first_of_equals_and_nothing_of_nothing() -> None:
     assert largest_component(mask).nonzero().tolist() == [[0, 1], [0, 2]]
     assert not largest_component(torch.zeros(3, 4, dtype=torch.bool)).any()
     assert label_components(torch.zeros(3, 4, dtype=torch.bool))[1].tolist() == [12]
+
+
+def test_each_pixel_gets_its_pieces_value() -> None:
+    mask = torch.rand(23, 31) > 0.6
+    labels, areas = label_components(mask)
+    assert torch.equal(by_label(areas, labels), areas[labels])
 
 
 def test_other_shapes_are_refused() -> None:

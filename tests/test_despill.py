@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import ShapeError
@@ -102,6 +103,41 @@ def test_knows_screens(values: tuple[float, float, float]) -> None:
     hue = math.atan2(math.sqrt(0.75) * (green - blue), red - (green + blue) / 2)
     found = screen_hue(even(values) * light + 0.02 * torch.randn(3, HEIGHT, WIDTH))
     assert found == pytest.approx(hue, abs=0.02)
+
+
+def test_agrees_with_whole_pictures_at_once() -> None:
+    """The formulas on all pixels at once, and plain pooling for means over squares."""
+    generator = torch.Generator().manual_seed(3)
+    picture = torch.rand(3, 210, 330, generator=generator)
+    rows, columns = torch.meshgrid(torch.arange(210.0), torch.arange(330.0), indexing="ij")
+    alpha = ((80 - torch.hypot(rows - 100, columns - 200)) / 30).clamp(0, 1)[None]
+    hue = 2.0
+
+    def around(planes: Tensor, reach: float) -> Tensor:
+        step = max(1, round(reach / 8))
+        small = F.avg_pool2d(planes[None], step, ceil_mode=True, count_include_pad=False)
+        radius = max(1, round(reach / step))
+        means = F.avg_pool2d(F.pad(small, [radius] * 4, mode="replicate"), 2 * radius + 1, 1)
+        return F.interpolate(means, planes.shape[1:], mode="bilinear", align_corners=False)[0]
+
+    band = torch.maximum(2 * around(1 - alpha, 4), (1 - alpha) / 0.25).clamp(0, 1)
+    luma = (picture * torch.tensor([0.2126, 0.7152, 0.0722]).view(3, 1, 1)).sum(0, keepdim=True)
+    a, b = chroma(picture)
+    towards, across = a * math.cos(hue) + b * math.sin(hue), b * math.cos(hue) - a * math.sin(hue)
+    ratios, inside = (torch.stack([towards, across]) / luma).clamp(-3, 3), (band == 0).float()
+    planes, reach = torch.cat([ratios * inside, ratios**2 * inside, inside]), 330 / 27
+    sums = around(planes, reach) + 0.01 * around(planes, 4 * reach)
+    means, squares = (sums[:4] / sums[4:].clamp(min=1e-6)).chunk(2)
+    deviations = (squares - means**2).clamp(min=0).sqrt()
+    other = (means[:1] + deviations[:1]).clamp(min=0)
+    alike = torch.exp(-(((ratios[1:] - means[1:]) / (0.1 + deviations[1:])) ** 2))
+    limit = torch.lerp(other, torch.minimum(means[:1], other), alike) * luma
+    excess = (towards - limit).clamp(min=0) * band
+    grey = torch.tensor([math.cos(hue) + math.sin(hue) / math.sqrt(3), math.sin(hue) / math.sqrt(0.75), 0.0])
+    grey = (grey - grey @ torch.tensor([0.2126, 0.7152, 0.0722])).view(3, 1, 1)
+    expected = torch.where(excess > 0, (picture - excess * grey).clamp(0, 1), picture)
+    # Sums in another order; the root of a small difference of squares makes most of their rounding.
+    torch.testing.assert_close(despill(picture, alpha, hue), expected, rtol=0, atol=1e-5)
 
 
 def test_knows_what_is_no_screen() -> None:

@@ -7,7 +7,7 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from videomatte.errors import ShapeError
-from videomatte.flow import lands_inside, resize_flow, warp
+from videomatte.flow import lands_inside, resize_flow, warp, warp_at
 
 
 def flow_of(dx: float, dy: float, height: int, width: int, batch: int = 1) -> Tensor:
@@ -49,6 +49,17 @@ def test_agrees_with_scipy(mode: str, order: int) -> None:
     expected = map_coordinates(image[0, 0].double().numpy(), [rows + dy, columns + dx], order=order, mode="nearest")
     # Float32 coordinates are off by up to 1e-5 px on a picture this size, times a contrast of at most 1.
     np.testing.assert_allclose(warp(image, flow, mode)[0, 0].numpy(), expected, atol=5e-5)
+
+
+def test_some_pixels_are_fetched_as_all_are() -> None:
+    image, flow = torch.rand(1, 3, 37, 53), 9 * torch.randn(1, 2, 37, 53)
+    flow[..., :20] = flow[..., :20].round()
+    places = torch.randperm(37 * 53)[:400]
+    some = warp_at(image[0], flow[0].flatten(1)[:, places], places)
+    # Vectors' ends are computed by other instructions: float32's own rounding.
+    torch.testing.assert_close(some, warp(image, flow)[0].flatten(1)[:, places], rtol=0, atol=1e-6)
+    still = warp_at(image[0], torch.zeros(2, 400), places)
+    assert torch.equal(still, image[0].flatten(1)[:, places])
 
 
 def test_borders_hold_outside() -> None:

@@ -4,7 +4,7 @@ import scipy.ndimage
 import torch
 
 from videomatte.errors import ShapeError
-from videomatte.trimaps.morphology import dilate, erode, trimap_from_alpha, trimap_from_mask, trimap_of
+from videomatte.trimaps.morphology import dilate, dilate_square, erode, trimap_from_alpha, trimap_from_mask, trimap_of
 
 
 def blobs(seed, size=(67, 91), share=0.3):
@@ -28,6 +28,14 @@ def test_dilate_and_erode_equal_scipys(radius) -> None:
         # border_value: outside the picture is as the border is, so that the border erodes nothing.
         expected = scipy.ndimage.binary_erosion(mask, structure, border_value=1)
         np.testing.assert_array_equal(erode(tensor, radius).numpy(), expected)
+
+
+@pytest.mark.parametrize("reach", [0, 1, 2, 3, 4, 5, 9, 200])
+def test_a_square_equals_scipys(reach) -> None:
+    for size in [(67, 91), (5, 3), (1, 8)]:
+        mask = blobs(1, size, 0.05)
+        expected = scipy.ndimage.maximum_filter(mask, 2 * reach + 1, mode="constant")
+        np.testing.assert_array_equal(dilate_square(torch.from_numpy(mask), reach).numpy(), expected)
 
 
 def test_dilate_equals_the_distance_transform() -> None:

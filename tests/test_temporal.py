@@ -5,13 +5,24 @@ from fractions import Fraction
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import UsageError
-from videomatte.flow import lands_inside, warp
-from videomatte.refine.temporal import LEAD, Temporal
+from videomatte.flow import estimate_both_flows, flow_confidence, lands_inside, resize_flow, warp
+from videomatte.refine.temporal import (
+    CONTRADICTION,
+    FLOW_SIDE,
+    LEAD,
+    NOISE,
+    NOISE_FLOOR,
+    SAME,
+    SAMPLED,
+    SLOW,
+    Temporal,
+)
 from videomatte.scenes import SceneFrame, SceneSettings, render
-from videomatte.types import UNKNOWN, Frame, MatteFrame, TrimapFrame
+from videomatte.types import UNKNOWN, Frame, MatteFrame, TrimapFrame, from_unit_range, unit_range
 
 Clip = tuple[list[SceneFrame], list[MatteFrame]]
 
@@ -104,6 +115,56 @@ def test_a_frame_hangs_on_its_neighbours_alone(clip: Clip) -> None:
     assert whole[2].foreground is not None
     assert part[LEAD].foreground is not None
     assert torch.equal(whole[2].foreground, part[LEAD].foreground)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
+def test_agrees_with_whole_frames_plainly_averaged(clip: Clip, dtype: torch.dtype) -> None:
+    """The formulas on all pixels at once, and the unknown ones taken from that."""
+    mattes = [
+        replace(m, source=replace(m.source, frame=replace(m.frame, rgb=from_unit_range(s.rgb, dtype))))
+        for m, s in zip(clip[1][:3], clip[0], strict=False)
+    ]
+    expected = plainly_calmed(*mattes)
+    result = calm(mattes)[1]
+    assert result.foreground is not None
+    # Sums over 3 x 3 pixels are taken in another order: float32's rounding.
+    torch.testing.assert_close(torch.cat([result.alpha, result.foreground]), expected, rtol=0, atol=1e-6)
+
+
+def plainly_calmed(before: MatteFrame, here: MatteFrame, after: MatteFrame) -> Tensor:
+    """Alpha and foreground, ``[4, H, W]``."""
+    unknown = here.source.trimap[0] == UNKNOWN
+    rows, columns = (unknown.any(dim=dim).nonzero().flatten() for dim in (1, 0))
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    size = here.frame.height, here.frame.width
+
+    def planes(matte: MatteFrame) -> Tensor:
+        assert matte.foreground is not None
+        return torch.cat([matte.alpha, matte.foreground, unit_range(matte.frame.rgb)])
+
+    own, trusts, others = planes(here)[:, *box], [], []
+    for other in (before, after):
+        first, second = (unit_range(m.frame.rgb)[None] for m in (here, other))  # too small to be reduced
+        there, back = estimate_both_flows(first, second, working_side=FLOW_SIDE)
+        flow = resize_flow(there, *size)
+        brought = warp(planes(other)[None], flow)[0][:, *box]
+        brought[0] = torch.where((brought[0] - own[0]).abs() > SAME, brought[0], own[0])
+        squares = (brought[4:] - own[4:]).square().mean(0)
+        local = F.avg_pool2d(squares[None], 3, 1, 1, count_include_pad=False)[0]
+        likeness = torch.exp(-local / (NOISE**2 * squares.flatten()[::SAMPLED].median() + NOISE_FLOOR**2))
+        motion = flow[0][:, *box].square().sum(0) / (SLOW * max(size)) ** 2
+        trusts.append(flow_confidence(there, back)[0, 0][box] * torch.exp(-motion) * likeness)
+        others.append(brought)
+    doubt = torch.minimum(*trusts) * (1 - torch.exp(-(((others[0][0] - others[1][0]) / CONTRADICTION) ** 2)))
+    trusts = [trust * (1 - doubt) for trust in trusts]
+    alpha = (own[0] + trusts[0] * others[0][0] + trusts[1] * others[1][0]) / (1 + sum(trusts))
+    shares = [trust * other[0] for trust, other in zip(trusts, others, strict=True)]
+    colours = sum((s * (o[1:4] - own[1:4]) for s, o in zip(shares, others, strict=True)), start=torch.zeros(()))
+    colour = own[1:4] + colours / (own[0] + sum(shares)).clamp(min=1e-4)
+    result = planes(here)[:4]
+    mean = torch.cat([alpha[None], torch.lerp(colour, own[1:4], own[:1])])
+    result[:, *box] = torch.where(unknown[box], mean, own[:4])
+    return result
 
 
 def test_equal_frames_pass_to_the_bit(clip: Clip) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from videomatte.errors import ShapeError
-from videomatte.types import Frame, MatteFrame, TrimapFrame, from_unit_range, unit_range
+from videomatte.types import Frame, MatteFrame, TrimapFrame, finite_unit_range, from_unit_range, unit_range
 
 
 def frame(height: int = 4, width: int = 6, **changes: object) -> Frame:
@@ -88,6 +88,12 @@ def test_from_unit_range_is_its_inverse_and_holds_integers_to_their_range(dtype:
     assert torch.equal(from_unit_range(unit_range(pixels), dtype), pixels)
     beyond = from_unit_range(torch.tensor([-0.5, 1.5]), dtype)
     assert beyond.tolist() == ([-0.5, 1.5] if dtype.is_floating_point else [0, top])
+
+
+def test_what_is_no_number_becomes_one() -> None:
+    broken = torch.tensor([float("nan"), float("inf"), float("-inf"), 0.25, 3.0, -0.5])
+    assert finite_unit_range(broken).tolist() == [0.0, 1.0, 0.0, 0.25, 3.0, -0.5]
+    assert finite_unit_range(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [0.0, 1.0]
 
 
 def test_unit_range_leaves_linear_light_above_one_alone() -> None:

@@ -46,6 +46,7 @@ __all__ = [
     "TrimapFrame",
     "TrimapOrigin",
     "TrimapStage",
+    "finite_unit_range",
     "from_unit_range",
     "unit_range",
 ]
@@ -71,6 +72,11 @@ def unit_range(pixels: Tensor) -> Tensor:
     if pixels.dtype == torch.uint16:
         return pixels.float().div_(65535)
     return pixels.float()
+
+
+def finite_unit_range(pixels: Tensor) -> Tensor:
+    """As :func:`unit_range`, NaN as 0, +inf as 1, -inf as 0: those of broken files would spread through every mean."""
+    return unit_range(pixels).nan_to_num(posinf=1.0, neginf=0.0) if pixels.is_floating_point() else unit_range(pixels)
 
 
 def from_unit_range(values: Tensor, dtype: torch.dtype) -> Tensor:

@@ -3,7 +3,7 @@
 from videomatte.flow.consistency import flow_confidence
 from videomatte.flow.cuts import continuity, is_cut
 from videomatte.flow.estimate import WORKING_SIDE, estimate_both_flows, estimate_flow
-from videomatte.flow.warp import lands_inside, resize_flow, warp
+from videomatte.flow.warp import lands_inside, resize_flow, warp, warp_at
 
 __all__ = [
     "WORKING_SIDE",
@@ -15,4 +15,5 @@ __all__ = [
     "lands_inside",
     "resize_flow",
     "warp",
+    "warp_at",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from videomatte.errors import ShapeError
 
-__all__ = ["check_flow", "lands_inside", "resize_flow", "warp"]
+__all__ = ["check_flow", "lands_inside", "resize_flow", "warp", "warp_at"]
 
 
 def warp(image: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = "bilinear") -> Tensor:
@@ -49,15 +49,57 @@ def warp(image: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = "bi
     if image.shape[3] != flow.shape[3]:
         raise ShapeError(f"warp: image and flow must be equally wide, got {list(image.shape)} and {list(flow.shape)}")
     x, y = _targets(flow)
-    fetched = remap(image, x, y, mode=mode, padding_mode="border", align_corners=True)
     if mode == "nearest":
-        return fetched
+        return _read(image, _normalised(x, image.shape[3]), _normalised(y, image.shape[2]), mode)
+    return _fetch(image, flow, x, y)
+
+
+def warp_at(image: Tensor, flow: Tensor, places: Tensor) -> Tensor:
+    """What :func:`warp` gives at some pixels, in a time that goes with their number.
+
+    Args:
+        image: ``[C, H, W]`` floating point, any range.
+        flow: ``[2, N]`` floating point, at those pixels; see Note [flow].
+        places: ``[N]`` int64, the pixels, numbered row by row.
+
+    Returns:
+        ``[C, N]``, dtype of ``image``.
+
+    Raises:
+        ShapeError: the shapes do not fit, or the image is not floating point.
+
+    Convention:
+        As :func:`warp`.
+    """
+    if image.ndim != 3 or not image.is_floating_point() or flow.shape != (2, *places.shape) or places.ndim != 1:
+        raise ShapeError(
+            f"warp_at: image must be [C, H, W] float, flow [2, N] and places [N], got {list(image.shape)} "
+            f"{image.dtype}, {list(flow.shape)} and {list(places.shape)}"
+        )
+    x, y = flow[0] + places % image.shape[2], flow[1] + places // image.shape[2]
+    return _fetch(image[None], flow[None, :, None], x[None, None], y[None, None])[0, :, 0]
+
+
+def _fetch(image: Tensor, flow: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The image between pixels, read bilinearly at x and y, each ``[B, h, w]``, where ``flow`` has led."""
+    x, y = _normalised(x, image.shape[3]), _normalised(y, image.shape[2])
+    fetched = _read(image, x, y, "bilinear")
     # Coordinates come back from [-1, 1] some 1e-5 px off, so that bilinear weights are never exactly 0 and 1.
-    whole = (flow == flow.round()).all(dim=1, keepdim=True)
+    across, down = (flow == flow.round()).chunk(2, dim=1)
+    whole = across & down
     if whole.any():
-        copied = remap(image, x, y, mode="nearest", padding_mode="border", align_corners=True)
-        fetched = torch.where(whole, copied, fetched)
+        fetched = torch.where(whole, _read(image, x, y, "nearest"), fetched)
     return fetched
+
+
+def _read(image: Tensor, x: Tensor, y: Tensor, mode: str) -> Tensor:
+    return remap(image, x, y, mode=mode, padding_mode="border", align_corners=True, normalized_coordinates=True)
+
+
+def _normalised(places: Tensor, length: int) -> Tensor:
+    """Places along an axis from 0 to ``length - 1`` as -1 to 1. As remap itself does, but x and y apart: both as the
+    short last axis of one tensor take several times as long."""
+    return places if length == 1 else places * (2 / (length - 1)) - 1
 
 
 def lands_inside(flow: Tensor) -> Tensor:

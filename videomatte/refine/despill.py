@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import ShapeError
+from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.screen import chroma
+from videomatte.windows import window_sums
 
 __all__ = ["despill", "edge_band", "screen_hue"]
 
@@ -61,9 +63,11 @@ def edge_band(alpha: Tensor) -> Tensor:
         Pixel on pixel with alpha; beyond the border the picture goes on as it ends.
     """
     reach = max(1, round(BAND * max(alpha.shape[1:])))
-    near = _around(1 - alpha[None], reach)[0]
-    # A straight edge leaves half a window empty. Means of nothing but zeros are zero, to the bit.
-    return torch.maximum(2 * near, (1 - alpha) / TRANSLUCENT).clamp(0, 1)
+    near, band = _around(1 - alpha, reach), torch.empty_like(alpha)
+    for rows in strips(alpha):
+        # A straight edge leaves half a window empty. Means of nothing but zeros are zero, to the bit.
+        band[:, rows] = torch.maximum(2 * near.rows(rows), (1 - alpha[:, rows]) / TRANSLUCENT).clamp(0, 1)
+    return band
 
 
 def despill(foreground: Tensor, alpha: Tensor, hue: float) -> Tensor:
@@ -90,41 +94,61 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float) -> Tensor:
             f"got {list(foreground.shape)} and {list(alpha.shape)}"
         )
     band = edge_band(alpha)
-    luma = _luma(foreground).clamp(min=1e-4)
-    a, b = chroma(foreground)
-    towards, across = a * math.cos(hue) + b * math.sin(hue), b * math.cos(hue) - a * math.sin(hue)
-    ratios = (torch.stack([towards, across]) / luma).clamp(-3, 3)
-    means, deviations = _near_inside(ratios, (band == 0).float())
-    other = (means[:1] + deviations[:1]).clamp(min=0)
-    alike = torch.exp(-((ratios[1:] - means[1:]) / (ALIKE + deviations[1:])).square())
-    limit = torch.lerp(other, torch.minimum(means[:1], other), alike) * luma
-    excess = (towards[None] - limit).clamp(min=0) * band
-    calmed = foreground - excess * _at_constant_luma(hue, foreground)
+    near = _NearInside(foreground, band, hue)
+    grey = _at_constant_luma(hue, foreground)
     white = foreground.amax().clamp(min=1)  # what no output could hold would show in composites alone
-    return torch.where(excess > 0, torch.minimum(calmed.clamp(min=0), white), foreground)
+    result = torch.empty_like(foreground)
+    for rows in strips(foreground):
+        rgb = foreground[:, rows]
+        luma, towards, across = _axes(rgb, hue)
+        means, deviations = near.rows(rows)
+        other = (means[:1] + deviations[:1]).clamp(min=0)
+        alike = torch.exp(-(((across / luma).clamp(-3, 3) - means[1:]) / (ALIKE + deviations[1:])).square())
+        limit = torch.lerp(other, torch.minimum(means[:1], other), alike) * luma
+        excess = (towards - limit).clamp(min=0) * band[:, rows]
+        calmed = torch.minimum((rgb - excess * grey).clamp(min=0), white)
+        result[:, rows] = torch.where(excess > 0, calmed, rgb)
+    return result
 
 
-def _near_inside(values: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and deviations of the inside's values around each pixel, ``[C, H, W]``; zero where none is around.
+def _axes(rgb: Tensor, hue: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Luma, not quite 0, and chroma towards a hue and across it, each ``[1, H, W]``."""
+    a, b = chroma(rgb)[:, None]
+    towards, across = a * math.cos(hue) + b * math.sin(hue), b * math.cos(hue) - a * math.sin(hue)
+    return _luma(rgb).clamp(min=1e-4), towards, across
+
+
+class _NearInside:
+    """Means and deviations, around each pixel, of the inside's chroma towards a hue and across it, over luma.
 
     What is near decides; what is up to four times as far away has a say where nothing is.
     """
-    reach = NEAR * max(values.shape[1:])
-    planes = torch.cat([values * inside, values.square() * inside, inside])[None]
-    sums = (_around(planes, reach) + 0.01 * _around(planes, 4 * reach))[0]
-    means, squares = (sums[:-1] / sums[-1:].clamp(min=1e-6)).chunk(2)
-    return means, (squares - means.square()).clamp(min=0).sqrt()
+
+    def __init__(self, rgb: Tensor, band: Tensor, hue: float) -> None:
+        planes = rgb.new_empty(5, *rgb.shape[1:])
+        for rows in strips(rgb):
+            luma, *axes = _axes(rgb[:, rows], hue)
+            inside, values = (band[:, rows] == 0).float(), (torch.cat(axes) / luma).clamp(-3, 3)
+            torch.cat([values * inside, values.square() * inside, inside], out=planes[:, rows])
+        reach = NEAR * max(rgb.shape[1:])
+        self._near, self._far = _around(planes, reach), _around(planes, 4 * reach)
+
+    def rows(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Both in some rows, ``[2, n, W]``; zero where no inside is around."""
+        sums = self._near.rows(rows) + 0.01 * self._far.rows(rows)
+        means, squares = (sums[:-1] / sums[-1:].clamp(min=1e-6)).chunk(2)
+        return means, (squares - means.square()).clamp(min=0).sqrt()
 
 
-def _around(planes: Tensor, reach: float) -> Tensor:
+def _around(planes: Tensor, reach: float) -> Enlarged:
     """Means over squares of 2 · reach + 1 pixels; beyond the border the picture goes on as it ends."""
     step = max(1, round(reach / 8))  # slow changes: some samples across are enough
     small = F.avg_pool2d(planes, step, ceil_mode=True, count_include_pad=False)
     radius = max(1, round(reach / step))
     side = 2 * radius + 1
-    padded = F.pad(small, [radius] * 4, mode="replicate")
-    means = F.avg_pool2d(F.avg_pool2d(padded, (1, side), 1), (side, 1), 1)
-    return F.interpolate(means, planes.shape[2:], mode="bilinear", align_corners=False)
+    padded = F.pad(small[None], [radius] * 4, mode="replicate")[0]
+    means = window_sums(window_sums(padded, side, 1), side, 2) / side**2
+    return Enlarged(means, *planes.shape[1:])
 
 
 def _luma(rgb: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import ShapeError
+from videomatte.trimaps.morphology import dilate_square
 
 __all__ = ["check_layers", "estimate_foreground", "finish_layers", "solve_layers"]
 
@@ -81,76 +82,87 @@ def solve_layers(image: Tensor, alpha: Tensor, stiffness: float = 0.0) -> tuple[
     count = max(1, math.ceil(math.log2(max(height, width))))
     for level in range(count + 1):
         size = round(height ** (level / count)), round(width ** (level / count))
-        small_image, small_alpha = (F.interpolate(planes, size, mode="nearest") for planes in (image, alpha))
-        layers = F.interpolate(layers, size, mode="nearest")
-        layers = _relax(small_image, small_alpha, layers, stiffness)
+        small_image, small_alpha, layers = (
+            F.interpolate(planes, size, mode="nearest") for planes in (image, alpha, layers)
+        )
+        for picture in zip(small_image, small_alpha, layers, strict=True):
+            _relax(*picture, stiffness)
     return layers[:, :3], layers[:, 3:]
 
 
-def _relax(image: Tensor, alpha: Tensor, layers: Tensor, stiffness: float) -> Tensor:
-    """A few steps on one level; ``layers`` is ``[B, 6, h, w]``."""
-    _, _, height, width = image.shape
-    # Pixels as rows of a table, so that those to be solved for and their neighbours can be picked.
-    table = layers.permute(0, 2, 3, 1).reshape(-1, 6)
-    colours, coverage = image.permute(0, 2, 3, 1).reshape(-1, 3), alpha.reshape(-1, 1)
-    turns = [_Turn(where, colours, coverage, height, width, stiffness) for where in _chessboard(alpha)]
-    for _ in range(SMALL_STEPS if max(height, width) <= SMALL_SIDE else STEPS):
-        for turn in turns:
-            turn.solve(table)
-    return table.reshape(-1, height, width, 6).permute(0, 3, 1, 2)
+def _relax(image: Tensor, alpha: Tensor, layers: Tensor, stiffness: float) -> None:
+    """A few steps on one level of one picture, in place; ``layers`` is ``[6, h, w]``."""
+    _, height, width = image.shape
+    small = max(height, width) <= SMALL_SIDE
+    system = _System(image, alpha, *_chessboard(alpha[0]), stiffness)
+    table = layers.flatten(1).index_select(1, system.places).T.contiguous()
+    for _ in range(SMALL_STEPS if small else STEPS):
+        for turn in system.turns:
+            system.solve(table, turn)
+    solved = system.turns[1].stop
+    layers.view(6, -1).index_copy_(1, system.places[:solved], table[:solved].T)
 
 
-def _chessboard(alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of the table to be solved for, black squares and white."""
-    _, _, height, width = alpha.shape
+def _chessboard(alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Numbers of the pixels to be solved for, black squares and white, and of all others that they may lie next to."""
     near = torch.ones_like(alpha, dtype=torch.bool)
-    if max(height, width) >= SPARSE_FROM:
-        soft = ((alpha > 0) & (alpha < 1)).float()
+    if max(alpha.shape) >= SPARSE_FROM:
         # Hard edges mix nothing, but what lies beyond them is asked for when a file is scaled.
-        side = 2 * REACH + 1
-        soft = F.max_pool2d(soft, (1, side), 1, (0, REACH))
-        near = F.max_pool2d(soft, (side, 1), 1, (REACH, 0)) > 0
-    rows, columns = (torch.arange(n, device=alpha.device) for n in (height, width))
-    black = (rows[:, None] + columns) % 2 == 0
-    return (near & black).flatten().nonzero()[:, 0], (near & ~black).flatten().nonzero()[:, 0]
+        near = dilate_square((alpha > 0) & (alpha < 1), REACH)
+    near, beside = (mask.flatten().nonzero()[:, 0] for mask in (near, dilate_square(near, 1) & ~near))
+    black = (near // alpha.shape[1] + near % alpha.shape[1]) % 2 == 0
+    return near[black], near[~black], beside
 
 
-class _Turn:
-    """The pixels solved for at once, and what of their equations stays the same from step to step.
+class _System:
+    """The pixels solved for, in two turns, and what of their equations stays the same from step to step.
 
     With the weighted means F̄ and B̄ of the neighbours, W their weights' sum and r = I - αF̄ - (1-α)B̄ what the means leave
     unexplained, a pixel's own equations have the solution
 
         F = F̄ + λα / W_F,   B = B̄ + λ(1-α) / W_B,   λ = r / (1 + α² / W_F + (1-α)² / W_B).
+
+    Both layers of the pixels solved for, and of those beside them, are rows of a table of six columns: in the order of
+    ``places``, so that what is solved at once lies in one piece.
     """
 
     def __init__(
-        self, where: Tensor, colours: Tensor, coverage: Tensor, height: int, width: int, stiffness: float
+        self, image: Tensor, alpha: Tensor, black: Tensor, white: Tensor, beside: Tensor, stiffness: float
     ) -> None:
-        row, column = where // width % height, where % width
-        neighbours = (
-            where - (column > 0).long(),
-            where + (column < width - 1).long(),
-            where - (row > 0) * width,
-            where + (row < height - 1) * width,
+        _, height, width = image.shape
+        self.places = torch.cat([black, white, beside])
+        self.turns = slice(0, len(black)), slice(len(black), len(black) + len(white))
+        where = self.places[: self.turns[1].stop]
+        row_of = torch.empty(height * width, dtype=torch.long, device=image.device)
+        row_of[self.places] = torch.arange(len(self.places), device=image.device)
+        row, column = where // width, where % width
+        neighbours = torch.stack(
+            [
+                where - (column > 0).long(),
+                where + (column < width - 1).long(),
+                where - (row > 0) * width,
+                where + (row < height - 1) * width,
+            ],
+            dim=1,
         )
-        self.where, self.neighbours = where, neighbours
-        alpha = coverage[where]
-        self.weights = [EPSILON + (alpha - coverage[other]).abs() for other in neighbours]
-        total = torch.stack(self.weights).sum(0)
-        self.weights = [weight / total for weight in self.weights]
-        self.colour, self.alpha = colours[where], alpha
-        step_front, step_back = alpha / total, (1 - alpha) / (total + stiffness)
-        scale = 1 / (1 + alpha * step_front + (1 - alpha) * step_back)
+        self.neighbours = row_of[neighbours]
+        alpha = alpha.flatten()[self.places]
+        around, self.alpha = alpha[self.neighbours], alpha[: len(where), None]
+        weights = EPSILON + (self.alpha - around).abs()
+        total = weights.sum(1, keepdim=True)
+        self.weights = weights / total
+        self.colour = image.flatten(1).index_select(1, where).T.contiguous()
+        step_front, step_back = self.alpha / total, (1 - self.alpha) / (total + stiffness)
+        scale = 1 / (1 + self.alpha * step_front + (1 - self.alpha) * step_back)
         self.steps = torch.cat([(step_front * scale).expand(-1, 3), (step_back * scale).expand(-1, 3)], dim=1)
 
-    def solve(self, table: Tensor) -> None:
-        """Give the pixels their best colours, the others held."""
-        means = torch.zeros_like(self.steps)
-        for weight, other in zip(self.weights, self.neighbours, strict=True):
-            means.addcmul_(weight, table[other])
-        left = self.colour - self.alpha * means[:, :3] - (1 - self.alpha) * means[:, 3:]
-        table[self.where] = means.addcmul_(self.steps, left.repeat(1, 2))
+    def solve(self, table: Tensor, turn: slice) -> None:
+        """Give the pixels of a turn their best colours, the others held."""
+        # Weighted sums of rows are what an embedding bag is.
+        means = F.embedding_bag(self.neighbours[turn], table, per_sample_weights=self.weights[turn], mode="sum")
+        alpha = self.alpha[turn]
+        left = self.colour[turn] - alpha * means[:, :3] - (1 - alpha) * means[:, 3:]
+        table[turn] = means.addcmul_(self.steps[turn], left.repeat(1, 2))
 
 
 def finish_layers(image: Tensor, alpha: Tensor, foreground: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,7 +178,7 @@ def finish_layers(image: Tensor, alpha: Tensor, foreground: Tensor, background: 
 def _mean(image: Tensor, mask: Tensor) -> Tensor:
     """Mean colour where a mask holds, ``[B, 3, 1, 1]``; where it holds nowhere, of all."""
     mask = mask | ~mask.any(dim=(2, 3), keepdim=True)
-    return torch.where(mask, image, 0).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True)
+    return (image * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True)
 
 
 def check_layers(name: str, image: Tensor, alpha: Tensor) -> None:

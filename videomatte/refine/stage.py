@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from videomatte.refine.despill import despill, screen_hue
 from videomatte.refine.foreground import estimate_foreground
 from videomatte.refine.unmix import unmix
-from videomatte.types import MatteFrame, unit_range
+from videomatte.types import MatteFrame, finite_unit_range
 
 __all__ = ["Foreground"]
 
@@ -35,12 +34,11 @@ class Foreground:
 
 def _foreground(matte: MatteFrame) -> Tensor:
     """``[3, H, W]`` float32."""
-    # NaN and infinity, as in broken float files, would spread through every mean.
-    image = torch.nan_to_num(unit_range(matte.frame.rgb), posinf=1.0, neginf=0.0)
+    image = finite_unit_range(matte.frame.rgb)
     plate = matte.source.background
     if plate is None:
         return estimate_foreground(image[None], matte.alpha[None])[0][0]
-    plate = torch.nan_to_num(unit_range(plate), posinf=1.0, neginf=0.0)
+    plate = finite_unit_range(plate)
     foreground = unmix(image[None], matte.alpha[None], plate[None])[0][0]
     hue = screen_hue(plate)
     return foreground if hue is None else despill(foreground, matte.alpha, hue)

@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import UsageError
-from videomatte.flow import estimate_both_flows, flow_confidence, is_cut, resize_flow, warp
-from videomatte.types import UNKNOWN, MatteFrame, unit_range
+from videomatte.flow import estimate_both_flows, flow_confidence, is_cut, resize_flow, warp_at
+from videomatte.trimaps.morphology import dilate_square
+from videomatte.types import UNKNOWN, MatteFrame, finite_unit_range
 
 __all__ = ["LEAD", "Temporal"]
 
@@ -38,6 +39,8 @@ NOISE_FLOOR = 0.004
 """Added to it: one step of 8 bits."""
 CONTRADICTION = 0.25
 """Difference of the two neighbours' alphas at which they are followed half as far, or less."""
+SAMPLED = 7
+"""Every how many pixels the noise of two pictures is measured."""
 SAME = 1e-3
 """Alphas closer than this are equal: reading between pixels rounds, and what is opaque must stay so."""
 
@@ -81,7 +84,7 @@ class Temporal:
             yield self._calm(here, before, None)
 
     def _calm(self, here: _View, before: _View | None, after: _View | None) -> MatteFrame:
-        matte, unknown = here.matte, here.matte.source.trimap == UNKNOWN
+        matte, unknown = here.matte, here.matte.source.trimap[0] == UNKNOWN
         neighbours = []
         if before is not None and here.before is not None:
             neighbours.append((before.matte, here.before.back, here.before.back_confidence))
@@ -89,9 +92,10 @@ class Temporal:
             neighbours.append((after.matte, here.after.there, here.after.there_confidence))
         if not neighbours or not unknown.any():
             return matte
-        box = _around(unknown[0])
-        own = _planes(matte)[:, *box]
-        others = [_brought(own, other, flow, confidence, box) for other, flow, confidence in neighbours]
+        places = _Places.of(unknown)
+        picture = _picture(_at(matte.frame.rgb, places.near))
+        own = torch.cat([_at(layer, places.near[places.unknown]) for layer in _layers(matte)])
+        others = [_brought(picture, own[:1], *neighbour, places) for neighbour in neighbours]
         trusts = [self._strength * trust for trust, _ in others]
         if len(others) == 2:
             # Neighbours that contradict each other are no witnesses: one of the two mattes has gone wrong.
@@ -99,30 +103,78 @@ class Temporal:
             doubt = torch.minimum(first, second) * (1 - torch.exp(-(difference / CONTRADICTION).square()))
             trusts = [trust * (1 - doubt) for trust in trusts]
         alpha = _mean(own[:1], torch.ones_like(own[:1]), [planes[:1] for _, planes in others], trusts)
-        calm = [torch.where(unknown[:, *box], alpha, own[:1])]
-        if matte.foreground is not None:
-            # Colour counts as far as it covers. The more opaque it is here, the more it is the picture's own, whose
-            # grain shall stay as it is.
-            shares = [trust * planes[:1] for trust, (_, planes) in zip(trusts, others, strict=True)]
-            colour = _mean(own[4:], own[:1], [planes[4:] for _, planes in others], shares)
-            calm.append(torch.where(unknown[:, *box], torch.lerp(colour, own[4:], own[:1]), own[4:]))
-        whole = [matte.alpha.clone()] + ([] if matte.foreground is None else [matte.foreground.clone()])
-        for target, part in zip(whole, calm, strict=True):
-            target[:, *box] = part
-        return replace(matte, alpha=whole[0], foreground=whole[1] if len(whole) > 1 else None)
+        calm = replace(matte, alpha=_put(matte.alpha, unknown, alpha))
+        if matte.foreground is None:
+            return calm
+        # Colour counts as far as it covers. The more opaque it is here, the more it is the picture's own, whose grain
+        # shall stay as it is.
+        shares = [trust * planes[:1] for trust, (_, planes) in zip(trusts, others, strict=True)]
+        colour = _mean(own[1:], own[:1], [planes[1:] for _, planes in others], shares)
+        return replace(calm, foreground=_put(matte.foreground, unknown, torch.lerp(colour, own[1:], own[:1])))
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """The pixels that cost time: the unknown, a tenth of a frame or so, those next to them, and a sample of the box
+    around them. Planes read there are ``[C, N]``."""
+
+    near: Tensor
+    """``[N]`` int64: all of them, numbered row by row through the frame."""
+    in_box: Tensor
+    """``[N]`` int64: the same, numbered row by row through the box."""
+    unknown: Tensor
+    """Which of them are unknown, numbers into the N."""
+    sample: Tensor
+    """Which of them are the sample, bool."""
+    box: tuple[int, int]
+    """Rows and columns of the box."""
+
+    @classmethod
+    def of(cls, unknown: Tensor) -> _Places:
+        """Of ``[H, W]`` bool, true somewhere."""
+        rows, columns = _around(unknown)
+        inner = unknown[rows, columns]
+        near = dilate_square(inner, 1)
+        near.view(-1)[::SAMPLED] = True
+        in_box = near.view(-1).nonzero()[:, 0]
+        width = inner.shape[1]
+        row, column = rows.start + in_box // width, columns.start + in_box % width
+        return cls(
+            row * unknown.shape[1] + column,
+            in_box,
+            inner.flatten()[in_box].nonzero()[:, 0],
+            in_box % SAMPLED == 0,
+            (inner.shape[0], width),
+        )
+
+    def around(self, values: Tensor) -> Tensor:
+        """Means over the 3 x 3 pixels around the unknown, as far as they lie in the box: ``[N]`` to ``[M]``."""
+        height, width = self.box
+        padded = values.new_zeros(2, height + 2, width + 2)
+        padded[1, 1:-1, 1:-1] = 1
+        total = values.new_zeros(height * width)
+        total[self.in_box] = values
+        padded[0, 1:-1, 1:-1] = total.view(height, width)
+        # Sums of slices take a tenth of the time of pooling.
+        rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+        sums = (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]).flatten(1)[:, self.in_box[self.unknown]]
+        return sums[0] / sums[1]
 
 
 def _brought(
-    own: Tensor, other: MatteFrame, flow: Tensor, confidence: Tensor, box: tuple[slice, slice]
+    picture: Tensor, own: Tensor, other: MatteFrame, flow: Tensor, confidence: Tensor, places: _Places
 ) -> tuple[Tensor, Tensor]:
-    """A neighbour's planes in a box of this frame, and how far they are to be trusted there, ``[1, h, w]``."""
+    """How far a neighbour is to be trusted at the unknown pixels, ``[1, M]``, and its layers there, ``[C, M]``; given
+    this frame's picture at all places and its alpha at the unknown."""
     size = other.frame.height, other.frame.width
-    full = resize_flow(flow, *size)
-    planes = warp(_planes(other)[None], full)[0][:, *box]
-    planes[:1] = torch.where((planes[:1] - own[:1]).abs() > SAME, planes[:1], own[:1])
-    trust = F.interpolate(confidence, size, mode="bilinear", align_corners=False)[0][:, *box]
-    motion = full[0][:, *box].square().sum(0, keepdim=True) / (SLOW * max(size)) ** 2
-    return trust * torch.exp(-motion) * _likeness(own[1:4], planes[1:4]), planes
+    flow = _at(resize_flow(flow, *size)[0], places.near)
+    likeness = _likeness(picture, warp_at(_picture(other.frame.rgb), flow, places.near), places)
+    flow, unknown = flow[:, places.unknown], places.near[places.unknown]
+    planes = torch.cat([warp_at(part, flow, unknown) for part in _layers(other)])
+    planes[:1] = torch.where((planes[:1] - own).abs() > SAME, planes[:1], own)
+    trust = _at(F.interpolate(confidence, size, mode="bilinear", align_corners=False)[0], unknown)
+    motion = flow.square().sum(0, keepdim=True) / (SLOW * max(size)) ** 2
+    return trust * torch.exp(-motion) * likeness, planes
 
 
 def _mean(own: Tensor, own_weight: Tensor, others: list[Tensor], weights: list[Tensor]) -> Tensor:
@@ -142,7 +194,7 @@ class _View:
 
     @classmethod
     def of(cls, matte: MatteFrame) -> _View:
-        picture = _picture(matte)[None]
+        picture = _picture(matte.frame.rgb)[None]
         scale = PICTURE_SIDE / max(picture.shape[2:])
         if scale < 1:
             size = [max(8, round(n * scale)) for n in picture.shape[2:]]
@@ -170,22 +222,30 @@ class _Link:
         return cls(there, back, flow_confidence(there, back), flow_confidence(back, there))
 
 
-def _likeness(first: Tensor, second: Tensor) -> Tensor:
-    """``[1, H, W]`` in [0, 1]: whether two pictures differ by noise alone, which is what half of the pixels show."""
-    squares = (first - second).square().mean(0, keepdim=True)
-    noise = squares.flatten()[::7].median()
-    local = F.avg_pool2d(squares[None], 3, 1, 1, count_include_pad=False)[0]
-    return torch.exp(-local / (NOISE**2 * noise + NOISE_FLOOR**2))
+def _likeness(first: Tensor, second: Tensor, places: _Places) -> Tensor:
+    """``[1, M]`` in [0, 1]: whether two pictures differ by noise alone, which is what half of the pixels show."""
+    squares = (first - second).square().mean(0)
+    noise = squares[places.sample].median()
+    return torch.exp(-places.around(squares) / (NOISE**2 * noise + NOISE_FLOOR**2))[None]
 
 
-def _planes(matte: MatteFrame) -> Tensor:
-    """Alpha, the picture and, where there is one, the foreground: ``[4, H, W]`` or ``[7, H, W]``."""
-    return torch.cat([matte.alpha, _picture(matte)] + ([] if matte.foreground is None else [matte.foreground]))
+def _layers(matte: MatteFrame) -> list[Tensor]:
+    """Alpha and, where there is one, the foreground: ``[1, H, W]`` and ``[3, H, W]``."""
+    return [matte.alpha] + ([] if matte.foreground is None else [matte.foreground])
 
 
-def _picture(matte: MatteFrame) -> Tensor:
-    """``[3, H, W]`` float32 in [0, 1]."""
-    return torch.nan_to_num(unit_range(matte.frame.rgb), posinf=1.0, neginf=0.0).clamp(0, 1)
+def _picture(rgb: Tensor) -> Tensor:
+    """Of any shape, float32 in [0, 1]."""
+    return finite_unit_range(rgb).clamp_(0, 1)
+
+
+def _at(planes: Tensor, places: Tensor) -> Tensor:
+    return planes.flatten(1).index_select(1, places)
+
+
+def _put(planes: Tensor, mask: Tensor, values: Tensor) -> Tensor:
+    """The planes with other values where a mask holds."""
+    return planes.masked_scatter(mask, values)
 
 
 def _around(mask: Tensor) -> tuple[slice, slice]:

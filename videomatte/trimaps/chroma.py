@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from videomatte.errors import InputError, UsageError
+from videomatte.strips import strips
 from videomatte.trimaps.screen import Screen, chroma, empty_screen, find_hue, fit_screen
 from videomatte.trimaps.silhouette import around, hangs_together, opaque, trimap_of_silhouette
-from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, from_unit_range, unit_range
+from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, finite_unit_range, from_unit_range
 
 __all__ = ["ChromaKey", "trimap_from_screen"]
 
@@ -123,10 +124,14 @@ def trimap_from_screen(screen: Screen) -> Tensor:
         Pixel on pixel with the frame.
     """
     size = max(screen.share.shape)
-    hidden = (1 - screen.share) / (3 * screen.share_noise).clamp(min=0.025)
-    departure = torch.maximum(hidden, screen.light.abs() / (4 * screen.light_noise).clamp(min=0.04))
-    weak = (departure > 1) | screen.coat
-    subject = hangs_together(weak, weak & ((screen.share < 0.6) | (departure > 4)), size)
+    weak, strong = torch.empty_like(screen.coat), torch.empty_like(screen.coat)
+    for rows in strips(screen.share):
+        share, light = screen.share[rows], screen.light[rows]
+        hidden = (1 - share) / (3 * screen.share_noise[rows]).clamp(min=0.025)
+        departure = torch.maximum(hidden, light.abs() / (4 * screen.light_noise[rows]).clamp(min=0.04))
+        weak[rows] = (departure > 1) | screen.coat[rows]
+        strong[rows] = weak[rows] & ((share < 0.6) | (departure > 4))
+    subject = hangs_together(weak, strong, size)
     trimap = torch.full_like(subject, BACKGROUND, dtype=torch.uint8)
     if not subject.any():
         return trimap[None]
@@ -144,8 +149,7 @@ def _cut(screen: Screen, box: tuple[slice, slice]) -> Screen:
 
 
 def _picture(frame: Frame) -> Tensor:
-    # NaN and infinity, as in broken float files, would spread through every mean.
-    return torch.nan_to_num(unit_range(frame.rgb), posinf=1.0, neginf=0.0)
+    return finite_unit_range(frame.rgb)
 
 
 def _hues(key: str) -> tuple[float, float]:

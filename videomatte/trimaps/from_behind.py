@@ -23,7 +23,7 @@ from videomatte.errors import InputError
 from videomatte.flow import is_cut
 from videomatte.trimaps.belief import Belief, believed_of_trimap, carry, learn, settled
 from videomatte.trimaps.statistics import ColourStatistics
-from videomatte.types import Frame, unit_range
+from videomatte.types import Frame, finite_unit_range
 
 __all__ = ["BeliefStore", "Reopen", "carry_backwards", "small_picture"]
 
@@ -42,7 +42,7 @@ Reopen = Callable[[int, int], AbstractContextManager[Iterable[Frame]]]
 
 def small_picture(frame: Frame) -> Tensor:
     """The picture on which beliefs are carried: ``[1, 3, h, w]`` float32 in 0..1, averaged down."""
-    rgb = unit_range(frame.rgb)[None].nan_to_num().clamp(0, 1)
+    rgb = finite_unit_range(frame.rgb)[None].clamp_(0, 1)
     scale = SIDE / max(frame.height, frame.width)
     if scale >= 1:
         return rgb

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from videomatte.components import label_components
+from videomatte.components import by_label, label_components
 from videomatte.errors import InputError, ShapeError, UsageError
 from videomatte.trimaps.companions import Companions
 from videomatte.trimaps.morphology import erode, trimap_of
-from videomatte.types import Frame, Source, TrimapFrame, unit_range
+from videomatte.types import Frame, Source, TrimapFrame, finite_unit_range
 
 __all__ = ["BAND", "Masks", "mask_from_picture", "read_mask", "trimap_from_soft_mask"]
 
@@ -92,7 +92,7 @@ def trimap_from_soft_mask(mask: Tensor, width: float) -> Tensor:
         lost[0] = False
         if not lost.any():
             break
-        foreground |= erode(yes, radius) & lost[labels]
+        foreground |= erode(yes, radius) & by_label(lost, labels)
     return trimap_of(foreground, erode(no, width / 2))[None]
 
 
@@ -147,7 +147,7 @@ def read_mask(masks: Companions, picture: Frame, frame: Frame) -> Tensor:
 
 
 def _clean(pixels: Tensor) -> Tensor:
-    return torch.nan_to_num(unit_range(pixels)).clamp(0, 1)
+    return finite_unit_range(pixels).clamp_(0, 1)
 
 
 def _is_flat(rgb: Tensor) -> bool:

@@ -2,8 +2,8 @@
 
 A disc of radius r holds the pixels whose centres lie at most r from its own: dx² + dy² ≤ r². A square, the usual
 shortcut, reaches 1.4 times as far along diagonals and gives the unknown band corners. Sums of small discs would not be
-discs either; here each row of the disc is applied exactly: first every pixel's distance to the mask along its own row,
-then, for each row offset dy, whether that distance is within the disc's half-width √(r² - dy²).
+discs either; here each row of the disc is applied exactly: for each row offset dy the mask, grown along its rows by the
+disc's half-width √(r² - dy²), is laid over itself dy rows further up and down.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 from videomatte.errors import ShapeError
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN
 
-__all__ = ["dilate", "erode", "trimap_from_alpha", "trimap_from_mask", "trimap_of"]
+__all__ = ["dilate", "dilate_square", "erode", "trimap_from_alpha", "trimap_from_mask", "trimap_of"]
 
 OPAQUE, TRANSPARENT = 253.5 / 255, 1.5 / 255
 """Alphas surely in front and surely behind: the last 8-bit step at either end is dirt more often than softness."""
@@ -42,14 +42,43 @@ def dilate(mask: Tensor, radius: float) -> Tensor:
     reach = math.floor(radius)
     if reach < 1 or mask.numel() == 0:
         return mask.clone()
-    height = mask.shape[-2]
-    distance = _row_distance(mask, limit=reach + 1)
-    grown = distance <= reach
-    for dy in range(1, min(reach, height - 1) + 1):
-        near = distance <= math.isqrt(math.floor(radius * radius - dy * dy))
-        grown[..., dy:, :] |= near[..., :-dy, :]
-        grown[..., :-dy, :] |= near[..., dy:, :]
+    height, width = mask.shape[-2:]
+    grown, wide, done = mask.clone(), mask.clone(), 0
+    for dy in range(min(reach, height - 1), -1, -1):
+        # Rows of the disc from its top to its middle: each is wider than the one before.
+        half = min(math.isqrt(math.floor(radius * radius - dy * dy)), width - 1)
+        for dx in range(done + 1, half + 1):
+            wide[..., dx:] |= mask[..., :-dx]
+            wide[..., :-dx] |= mask[..., dx:]
+        done = half
+        grown[..., dy:, :] |= wide[..., : height - dy, :]
+        grown[..., : height - dy, :] |= wide[..., dy:, :]
     return grown
+
+
+def dilate_square(mask: Tensor, reach: int) -> Tensor:
+    """Grow a mask by a square, where corners do not matter and time does.
+
+    Args:
+        mask: ``[..., H, W]`` bool.
+        reach: pixels to each side, at least 0.
+
+    Returns:
+        ``[..., H, W]`` bool: true where a pixel at most ``reach`` rows and ``reach`` columns away is.
+
+    Convention:
+        As :func:`dilate`.
+    """
+    for axis in (-1, -2):
+        mask, length, grown = mask.clone(), mask.shape[axis], 0
+        goal = min(reach, length - 1)
+        while grown < goal:
+            step = min(grown + 1, goal - grown)
+            before = mask.clone()
+            mask.narrow(axis, step, length - step).logical_or_(before.narrow(axis, 0, length - step))
+            mask.narrow(axis, 0, length - step).logical_or_(before.narrow(axis, step, length - step))
+            grown += step
+    return mask
 
 
 def erode(mask: Tensor, radius: float) -> Tensor:
@@ -112,11 +141,3 @@ def trimap_from_mask(mask: Tensor, width: float) -> Tensor:
         As :func:`dilate`.
     """
     return trimap_of(erode(mask, width / 2), erode(~mask, width / 2))
-
-
-def _row_distance(mask: Tensor, limit: int) -> Tensor:
-    """Columns from each pixel to the nearest true pixel of its row, at most ``limit``; int32 ``[..., H, W]``."""
-    column = torch.arange(mask.shape[-1], dtype=torch.int32, device=mask.device).expand_as(mask)
-    left = torch.where(mask, column, -limit).cummax(-1).values
-    right = torch.where(mask, column, mask.shape[-1] + limit).flip(-1).cummin(-1).values.flip(-1)
-    return torch.minimum(column - left, right - column).clamp_(max=limit)

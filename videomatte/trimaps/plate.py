@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.components import label_components
+from videomatte.components import by_label, label_components
 from videomatte.errors import InputError
 from videomatte.flow.warp import lands_inside, warp
 from videomatte.trimaps.companions import Companions
@@ -25,7 +25,7 @@ from videomatte.trimaps.morphology import erode, trimap_of
 from videomatte.trimaps.registration import homography_flow, match_light, register
 from videomatte.trimaps.screen import box_mean, spread
 from videomatte.trimaps.silhouette import hangs_together
-from videomatte.types import UNKNOWN, Frame, Source, TrimapFrame, from_unit_range, unit_range
+from videomatte.types import UNKNOWN, Frame, Source, TrimapFrame, finite_unit_range, from_unit_range
 
 __all__ = ["CleanPlate", "Difference", "difference", "trimap_from_plate"]
 
@@ -155,11 +155,11 @@ def trimap_from_plate(found: Difference) -> Tensor:
     subject = hangs_together(weak, weak & (found.departure > 3) & ~found.shade, size)
     # Where by chance the subject looks as the plate does there are holes in it. Gaps under an arm are larger.
     labels, areas = label_components(~subject)
-    subject = subject | (areas < (size / _SMALL_HOLE) ** 2)[labels]
-    doubtful = (areas < (size / _GAP) ** 2)[labels] & ~subject
+    subject = subject | by_label(areas < (size / _SMALL_HOLE) ** 2, labels)
+    doubtful = by_label(areas < (size / _GAP) ** 2, labels) & ~subject
     # A shadow is no speck, nor is a veil.
     labels, areas = label_components(found.shade | (found.through > _TRANSLUCENT))
-    doubted = (areas >= (size / _GAP) ** 2)[labels] & (labels > 0)
+    doubted = by_label(areas >= (size / _GAP) ** 2, labels) & (labels > 0)
     core = erode(subject, size / _DEPTH) & ~doubted
     background = erode(~subject & ~doubtful & found.inside, max(2.0, size / 200))
     return trimap_of(core, background)[None]
@@ -184,4 +184,4 @@ def _smooth(picture: Tensor) -> Tensor:
 
 
 def _clean(pixels: Tensor) -> Tensor:
-    return torch.nan_to_num(unit_range(pixels)).clamp(0, 1)
+    return finite_unit_range(pixels).clamp_(0, 1)

@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.components import label_components
+from videomatte.components import by_label, label_components
+from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.morphology import dilate, erode
+from videomatte.windows import window_sums
 
 __all__ = ["Screen", "box_mean", "chroma", "empty_screen", "find_hue", "fit_screen", "spread"]
 
@@ -153,7 +155,7 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
         return None
     saturation = signal / brightest.clamp(min=1e-4)
     known = candidate & (saturation > 0.5 * saturation[candidate].median())
-    known &= signal > 0.25 * signal[candidate].quantile(0.75)  # black things lit by the screen are saturated too
+    known &= signal > 0.25 * _upper_quartile(signal[candidate])  # black things lit by the screen are saturated too
     for blocks, least_slack in ((6, 0.3), (24, 0.2), (24, 0.12), (_BLOCKS, 0.06), (_BLOCKS, 0.02)):
         plate = spread(small, known[None].float(), max(small.shape[-2:]) / blocks)
         share, tint = _share(c, chroma(plate), _WIDE), _tint(small, plate)
@@ -168,20 +170,32 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
         known &= ~coat
         plate = spread(small, known[None].float(), max(small.shape[-2:]) / blocks)
 
-    plate = _resize(plate, rgb.shape[-2:], "bilinear")
-    # The outermost pixels are the next ones' again: scalers leave them darker, which would be an edge all around.
-    edge = 1 if min(rgb.shape[-2:]) > 16 else 0
-    inner = rgb[None, :, edge : rgb.shape[1] - edge, edge : rgb.shape[2] - edge]
-    smooth = box_mean(F.pad(inner, [edge] * 4, mode="replicate")[0], 1)
-    coat = _resize(coat[None].float(), rgb.shape[-2:], "nearest")[0] > 0.5
     turn = float(_turn(torch.atan2(c[1], c[0])[known], hue).median())
-    c, empty = chroma(smooth), chroma(plate)
-    share, light = _share(c, empty, _WIDE), smooth.mean(0) / plate.mean(0).clamp(min=1e-4) - 1
-    # By the upper half alone, for the same reason: no edge gets into the noise.
-    upper = _resize(known[None].float(), rgb.shape[-2:], "nearest") * (share >= 1) * (share < 1.2)
-    squares = torch.stack([(share - 1).square(), light.square()])
-    noise = spread(squares, upper, max(rgb.shape[-2:]) / 16).clamp(min=0).sqrt()
-    return Screen(c, plate, share, _share(c, empty, _NARROW), light, noise[0], noise[1], coat, hue + turn)
+    return _against(rgb, plate, known, coat, hue + turn)
+
+
+def _against(rgb: Tensor, plate: Tensor, known: Tensor, coat: Tensor, hue: float) -> Screen:
+    """A frame held against its screen, of which there is a reduced picture, and where it shows and what is a coat."""
+    size = rgb.shape[-2:]
+    enlarged = Enlarged(plate, *size)
+    # The outermost pixels are the next ones' again: scalers leave them darker, which would be an edge all around.
+    edge = 1 if min(size) > 16 else 0
+    inner = rgb[None, :, edge : size[0] - edge, edge : size[1] - edge]
+    padded = F.pad(inner, [edge + 1] * 4, mode="replicate")[0]
+    colour, share, strict_share, light = (rgb.new_empty(*lead, *size) for lead in ((2,), (), (), ()))
+    plate, squares = torch.empty_like(rgb), rgb.new_empty(2, *size)
+    for rows in strips(rgb):
+        smooth = window_sums(window_sums(padded[:, rows.start : rows.stop + 2], 3, 1), 3, 2) / 9
+        plate[:, rows] = enlarged.rows(rows)
+        colour[:, rows], empty = chroma(smooth), chroma(plate[:, rows])
+        share[rows], strict_share[rows] = (_share(colour[:, rows], empty, slope) for slope in (_WIDE, _NARROW))
+        light[rows] = smooth.mean(0) / plate[:, rows].mean(0).clamp(min=1e-4) - 1
+        squares[:, rows] = torch.stack([(share[rows] - 1).square(), light[rows].square()])
+    # By the upper half alone, for the same reason as above: no edge gets into the noise.
+    upper = (_enlarge_mask(known, size) & (share >= 1) & (share < 1.2))[None].float()
+    noise = spread(squares, upper, max(size) / 16).clamp(min=0).sqrt()
+    coat = _enlarge_mask(coat, size)
+    return Screen(colour, plate, share, strict_share, light, noise[0], noise[1], coat, hue)
 
 
 def empty_screen(rgb: Tensor, screen: Tensor) -> Tensor:
@@ -205,7 +219,7 @@ def empty_screen(rgb: Tensor, screen: Tensor) -> Tensor:
         return spread(rgb, screen[None].float(), max(rgb.shape[-2:]) / _BLOCKS)
     small = _shrink(rgb, _PLATE_PIXELS)
     plate = spread(small, known.float(), max(small.shape[-2:]) / _BLOCKS)
-    return _resize(plate, rgb.shape[-2:], "bilinear")
+    return _enlarge(plate, rgb.shape[-2:])
 
 
 def _foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
@@ -221,15 +235,15 @@ def _foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
     mainland[0] = False
     if not mainland.any():
         return torch.zeros_like(known)
-    around = spread(rgb, mainland[labels][None].float(), size / 24)
-    labels, areas = label_components(known & ~dilate(mainland[labels], size / 80))
+    around = spread(rgb, by_label(mainland, labels)[None].float(), size / 24)
+    labels, areas = label_components(known & ~dilate(by_label(mainland, labels), size / 80))
     # By hue, not tint: smoke and veils pale the screen that shows through them, but do not turn it.
     hue, hue_around = (torch.atan2(c[1], c[0]) for c in (chroma(rgb), chroma(around)))
     turn = torch.bincount(labels.flatten(), (hue - hue_around).sin().flatten(), minlength=len(areas))
     foreign = turn.abs() > _FOREIGN_TURN * areas
     foreign[0] = False
     # Shadows where cloth lights cloth may be of a tint of their own, but only small ones are.
-    return foreign[labels] & (areas[foreign].amax(0) > 0.005 * known.numel() if foreign.any() else False)
+    return by_label(foreign, labels) & (areas[foreign].amax(0) > 0.005 * known.numel() if foreign.any() else False)
 
 
 def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
@@ -257,10 +271,18 @@ def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
         sums.append(F.adaptive_avg_pool2d(sums[-1], size))
     result = sums[-1][:-1] / sums[-1][-1:].clamp(min=1e-9)
     for finer in reversed(sums[:-1]):
-        coarse = _resize(result, finer.shape[-2:], "bilinear")
+        coarse = _enlarge(result, finer.shape[-2:])
         trust = (4 * finer[-1:]).clamp(max=1)  # a block of which a quarter is known speaks for itself
         result = coarse + trust * (finer[:-1] / finer[-1:].clamp(min=1e-9) - coarse)
-    return _resize(result, (height, width), "bilinear")
+    return _enlarge(result, (height, width))
+
+
+def _upper_quartile(values: Tensor) -> Tensor:
+    """As ``values.quantile(0.75)``, without sorting all of them."""
+    place = 0.75 * (len(values) - 1)
+    low = int(place)
+    lower, higher = (values.kthvalue(min(at, len(values))).values for at in (low + 1, low + 2))
+    return torch.lerp(lower, higher, place - low)
 
 
 def _shrink(picture: Tensor, longer: int) -> Tensor:
@@ -269,8 +291,12 @@ def _shrink(picture: Tensor, longer: int) -> Tensor:
     return F.adaptive_avg_pool2d(picture, (height, width)) if factor > 1 else picture
 
 
-def _resize(picture: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
-    return F.interpolate(picture[None], size, mode=mode, align_corners=False if mode == "bilinear" else None)[0]
+def _enlarge(picture: Tensor, size: tuple[int, ...]) -> Tensor:
+    return Enlarged(picture, *size).rows(slice(0, size[0]))
+
+
+def _enlarge_mask(mask: Tensor, size: tuple[int, ...]) -> Tensor:
+    return F.interpolate(mask[None, None].to(torch.uint8), size, mode="nearest")[0, 0] > 0
 
 
 def _turn(hue: Tensor, origin: float) -> Tensor:
@@ -301,11 +327,8 @@ def box_mean(picture: Tensor, reach: int) -> Tensor:
         Squares are centred on their pixel: nothing moves.
     """
     side = 2 * reach + 1
-    padded = F.pad(picture, [reach + 1, reach] * 2, mode="replicate")
-    # Differences of running sums: pooling costs as much more as the squares are wider.
-    rows = padded.cumsum(1)
-    columns = (rows[:, side:] - rows[:, :-side]).cumsum(2)
-    return (columns[:, :, side:] - columns[:, :, :-side]) / side**2
+    padded = F.pad(picture, [reach] * 4, mode="replicate")
+    return window_sums(window_sums(padded, side, 1), side, 2) / side**2
 
 
 def _tint(rgb: Tensor, plate: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.components import label_components
+from videomatte.components import by_label, label_components
 from videomatte.trimaps.morphology import dilate, erode, trimap_of
 from videomatte.trimaps.screen import spread
 
@@ -33,7 +33,7 @@ def hangs_together(weak: Tensor, strong: Tensor, size: int) -> Tensor:
     """
     labels, areas = label_components(dilate(weak, 1))
     evidence = torch.bincount(labels[strong], minlength=len(areas))
-    return weak & (evidence > 3 + (size / 300) ** 2)[labels]
+    return weak & by_label(evidence > 3 + (size / 300) ** 2, labels)
 
 
 def opaque(subject: Tensor, core: Tensor, colour: Tensor, empty: Tensor, hidden: Tensor, size: int) -> Tensor:
@@ -93,7 +93,7 @@ def trimap_of_silhouette(subject: Tensor, core: Tensor, share: Tensor, size: int
     labels, areas = label_components(~core)
     outside = torch.bincount(labels[~subject], minlength=len(areas))
     shown = torch.bincount(labels.flatten(), share.flatten(), minlength=len(areas)) / areas.clamp(min=1)
-    core = core | ((outside == 0) & (shown < 0.25))[labels]
+    core = core | by_label((outside == 0) & (shown < 0.25), labels)
 
     speck = (size / 160) ** 2
     foreground = _without_specks(erode(core, max(2.0, size / 160)), speck)
@@ -101,13 +101,13 @@ def trimap_of_silhouette(subject: Tensor, core: Tensor, share: Tensor, size: int
     # What is seen through a narrow gap stays sure in its middle, if it is no speck.
     labels, areas = label_components(~subject)
     narrow = (torch.bincount(labels[wide], minlength=len(areas)) == 0) & (areas > (size / 50) ** 2)
-    background = _without_specks(wide | (erode(~subject, max(2.0, size / 200)) & narrow[labels]), speck)
+    background = _without_specks(wide | (erode(~subject, max(2.0, size / 200)) & by_label(narrow, labels)), speck)
     # Where what lies between is thick it is hair, and hair goes on where it looks opaque.
     hair = erode(subject & ~core, size / 160)
     drawn = foreground & ~dilate(hair, size / 160 + size / 80)
     labels, areas = label_components(foreground)
     lost = torch.bincount(labels[drawn], minlength=len(areas)) == 0
-    return trimap_of(drawn | (foreground & lost[labels]), background)
+    return trimap_of(drawn | (foreground & by_label(lost, labels)), background)
 
 
 def around(subject: Tensor, size: int) -> tuple[slice, slice]:
@@ -126,4 +126,4 @@ def _without_specks(mask: Tensor, area: float) -> Tensor:
     labels, areas = label_components(mask)
     keep = areas >= area
     keep[0] = False
-    return keep[labels]
+    return by_label(keep, labels)

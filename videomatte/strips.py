@@ -1,0 +1,58 @@
+"""Whole pictures worked on a few rows at a time.
+
+Chains of formulas on every pixel make a picture of every step. In strips the steps stay in a core's cache, which takes
+half the time or less, and no memory is asked of the system for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["Enlarged", "strips"]
+
+PIXELS = 2**15
+"""Pixels of a strip: 128 KiB a plane of float32."""
+
+
+def strips(picture: Tensor) -> Iterator[slice]:
+    """The rows of a picture in strips, from the top down; all at once where that is no processor's work.
+
+    Args:
+        picture: ``[..., H, W]``.
+    """
+    height, width = picture.shape[-2:]
+    rows = max(1, PIXELS // max(1, width)) if picture.device.type == "cpu" else height
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
+
+
+class Enlarged:
+    """A picture enlarged bilinearly, of which strips can be had.
+
+    Args:
+        picture: ``[C, h, w]`` float32.
+        height: rows of the enlarged one.
+        width: its columns.
+
+    Convention:
+        As ``F.interpolate`` with ``align_corners=False``: the pictures' outer edges coincide. Of equal size, it is the
+        picture itself.
+    """
+
+    def __init__(self, picture: Tensor, height: int, width: int) -> None:
+        size = picture.shape[1], width
+        self._wide = F.interpolate(picture[None], size, mode="bilinear", align_corners=False)[0]
+        self._height = height
+
+    def rows(self, rows: slice) -> Tensor:
+        """``[C, n, W]``: some rows of it."""
+        last, like = self._wide.shape[1] - 1, self._wide
+        at = torch.arange(rows.start, rows.stop, device=like.device, dtype=like.dtype)
+        at = ((at + 0.5) * ((last + 1) / self._height) - 0.5).clamp_(0, last)
+        above = at.long()
+        upper, lower = (self._wide.index_select(1, row) for row in (above, (above + 1).clamp_(max=last)))
+        return torch.lerp(upper, lower, (at - above)[:, None])

@@ -1,0 +1,38 @@
+"""Sums over windows of pixels, exact and quick."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+__all__ = ["window_sums"]
+
+
+def window_sums(planes: Tensor, count: int, dim: int) -> Tensor:
+    """Sums of neighbours along an axis.
+
+    Windows are doubled again and again: pooling costs more the wider they are, and running sums carry the rounding of
+    all that they have run over, so that windows of nothing but zeros would not sum up to zero, to the bit.
+
+    Args:
+        planes: of any shape, at least ``count`` long along the axis.
+        count: neighbours summed, at least 1.
+        dim: the axis.
+
+    Returns:
+        As ``planes``, shorter by ``count - 1`` along the axis.
+
+    Convention:
+        The first sum is that of the first ``count``. A count of 1 gives ``planes`` itself.
+    """
+    length = planes.shape[dim] - count + 1
+    total, taken, width = None, 0, 1
+    while width <= count:
+        if count & width:
+            part = planes.narrow(dim, taken, length)
+            total, taken = part if total is None else total + part, taken + width
+        if 2 * width <= count:
+            doubled = planes.shape[dim] - width
+            planes = planes.narrow(dim, 0, doubled) + planes.narrow(dim, width, doubled)
+        width *= 2
+    assert total is not None
+    return total
