@@ -1,4 +1,5 @@
-"""The screen's light taken off the subject: at its edges and where it is translucent, nowhere else.
+"""The screen's light taken off the subject, and what was taken too much given back: at its edges and where it is
+translucent, nowhere else.
 
 A screen tints what stands before it. What it adds lies, in the plane of chroma (see :mod:`videomatte.trimaps.screen`),
 along its own hue, so the tint is how far a colour goes that way beyond what it may. A colour that is otherwise as the
@@ -6,6 +7,10 @@ subject's untouched inside near there may go as far as that does on average: so 
 not stay less red than skin. Any other may go as far as grey (the limit G ≤ (R + B) / 2 of the keyers that followed
 Vlahos' patents, turned to the screen's hue), or as far as that inside, if it goes further. The excess is taken off at
 constant luma, or edges would darken.
+
+The other way lies the fault of alpha: where it is too small, too much of the screen is taken out of the mixture, and
+strands turn purple before green, yellow before blue. So what is translucent may go away from the screen's hue as far as
+grey, or as most of the inside there does, and no further.
 """
 
 from __future__ import annotations
@@ -29,6 +34,8 @@ NEAR = 1 / 27
 """How far around a pixel the subject's inside is looked at, as a share of the longer side: thrice the band."""
 ALIKE = 0.1
 """Difference of chroma across the screen's hue, over luma, up to which a colour is taken for the inside's own."""
+USUAL = 2.0
+"""Deviations from the inside's mean within which most of its colours lie."""
 ONE_HUE, LEAST_CHROMA = 0.9, 0.1
 """A plate is a screen where its chromas hardly cancel and are, on average, at least this share of its brightness."""
 
@@ -94,18 +101,22 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float) -> Tensor:
     a, b = chroma(foreground)
     towards, across = a * math.cos(hue) + b * math.sin(hue), b * math.cos(hue) - a * math.sin(hue)
     ratios = (torch.stack([towards, across]) / luma).clamp(-3, 3)
-    means, deviations = _near_inside(ratios, (band == 0).float())
+    means, deviations, known = _near_inside(ratios, (band == 0).float())
     other = (means[:1] + deviations[:1]).clamp(min=0)
     alike = torch.exp(-((ratios[1:] - means[1:]) / (ALIKE + deviations[1:])).square())
     limit = torch.lerp(other, torch.minimum(means[:1], other), alike) * luma
     excess = (towards[None] - limit).clamp(min=0) * band
-    calmed = foreground - excess * _at_constant_luma(hue, foreground)
+    least = (means[:1] - USUAL * deviations[:1] - ALIKE).clamp(max=0) * luma
+    # Where there is no inside to compare with, nothing is known to be at fault.
+    lack = (least - towards[None]).clamp(min=0) * ((1 - alpha) / TRANSLUCENT).clamp(max=1) * known
+    calmed = foreground + (lack - excess) * _at_constant_luma(hue, foreground)
     white = foreground.amax().clamp(min=1)  # what no output could hold would show in composites alone
-    return torch.where(excess > 0, torch.minimum(calmed.clamp(min=0), white), foreground)
+    return torch.where(excess + lack > 0, torch.minimum(calmed.clamp(min=0), white), foreground)
 
 
-def _near_inside(values: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and deviations of the inside's values around each pixel, ``[C, H, W]``; zero where none is around.
+def _near_inside(values: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Means and deviations of the inside's values around each pixel, ``[C, H, W]``; zero where none is around. And
+    whether any is, ``[1, H, W]`` bool.
 
     What is near decides; what is up to four times as far away has a say where nothing is.
     """
@@ -113,7 +124,7 @@ def _near_inside(values: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     planes = torch.cat([values * inside, values.square() * inside, inside])[None]
     sums = (_around(planes, reach) + 0.01 * _around(planes, 4 * reach))[0]
     means, squares = (sums[:-1] / sums[-1:].clamp(min=1e-6)).chunk(2)
-    return means, (squares - means.square()).clamp(min=0).sqrt()
+    return means, (squares - means.square()).clamp(min=0).sqrt(), sums[-1:] > 1e-6
 
 
 def _around(planes: Tensor, reach: float) -> Tensor:
