@@ -61,16 +61,17 @@ def edge_band(alpha: Tensor) -> Tensor:
         alpha: ``[1, H, W]`` floating point in [0, 1].
 
     Returns:
-        ``[1, H, W]`` in [0, 1]: 1 where the background shines through, fading inwards, exactly 0 where all within
-        1/80 of the picture's longer side (a square) is opaque.
+        ``[1, H, W]`` in [0, 1]: 1 where the background shines through and half way inwards, then fading, exactly 0 where
+        all within 1/80 of the picture's longer side (a square) is opaque.
 
     Convention:
         Pixel on pixel with alpha; beyond the border the picture goes on as it ends.
     """
     reach = max(1, round(BAND * max(alpha.shape[1:])))
     near = _around(1 - alpha[None], reach)[0]
-    # A straight edge leaves half a window empty. Means of nothing but zeros are zero, to the bit.
-    return torch.maximum(2 * near, (1 - alpha) / TRANSLUCENT).clamp(0, 1)
+    # A straight edge leaves half a window empty, and a quarter half way in. Means of nothing but zeros are zero, to the
+    # bit.
+    return torch.maximum(4 * near, (1 - alpha) / TRANSLUCENT).clamp(0, 1)
 
 
 def despill(foreground: Tensor, alpha: Tensor, hue: float) -> Tensor:
