@@ -61,8 +61,8 @@ def edge_band(alpha: Tensor) -> Tensor:
         alpha: ``[1, H, W]`` floating point in [0, 1].
 
     Returns:
-        ``[1, H, W]`` in [0, 1]: 1 where the background shines through and half way inwards, then fading, exactly 0 where
-        all within 1/80 of the picture's longer side (a square) is opaque.
+        ``[1, H, W]`` in [0, 1]: 1 where the background shines through and half way inwards, then fading, exactly 0
+        where all within 1/80 of the picture's longer side (a square) is opaque.
 
     Convention:
         Pixel on pixel with alpha; beyond the border the picture goes on as it ends.
@@ -102,14 +102,19 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float) -> Tensor:
     a, b = chroma(foreground)
     towards, across = a * math.cos(hue) + b * math.sin(hue), b * math.cos(hue) - a * math.sin(hue)
     ratios = (torch.stack([towards, across]) / luma).clamp(-3, 3)
-    means, deviations, known = _near_inside(ratios, (band == 0).float())
+    inside = (band == 0).float()
+    means, deviations, known = _near_inside(ratios, inside)
     other = (means[:1] + deviations[:1]).clamp(min=0)
     alike = torch.exp(-((ratios[1:] - means[1:]) / (ALIKE + deviations[1:])).square())
     limit = torch.lerp(other, torch.minimum(means[:1], other), alike) * luma
     excess = (towards[None] - limit).clamp(min=0) * band
-    least = (means[:1] - USUAL * deviations[:1] - ALIKE).clamp(max=0) * luma
-    # Where there is no inside to compare with, nothing is known to be at fault.
-    lack = (least - towards[None]).clamp(min=0) * ((1 - alpha) / TRANSLUCENT).clamp(max=1) * known
+    least = means[:1] - USUAL * deviations[:1]
+    if inside.any():  # where none of it is around, the picture's whole inside decides
+        whole = ratios[0][inside[0] > 0]
+        least = torch.where(known, least, whole.mean() - USUAL * whole.std(correction=0))
+    lack = ((least - ALIKE).clamp(max=0) * luma - towards[None]).clamp(min=0)
+    # Where there is nothing at all to compare with, nothing is known to be at fault.
+    lack = lack * ((1 - alpha) / TRANSLUCENT).clamp(max=1) * inside.any()
     calmed = foreground + (lack - excess) * _at_constant_luma(hue, foreground)
     white = foreground.amax().clamp(min=1)  # what no output could hold would show in composites alone
     return torch.where(excess + lack > 0, torch.minimum(calmed.clamp(min=0), white), foreground)
