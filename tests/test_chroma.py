@@ -187,6 +187,24 @@ def test_the_empty_screen_is_that_of_what_is_sure_alone() -> None:
     assert (empty_screen(paled, sure) - uneven).abs().mean() < 3 / 255
 
 
+def test_the_background_in_a_narrow_gap_is_what_is_seen_there() -> None:
+    """Between legs the screen is lit otherwise, and the gap, open below, too narrow to be sure background."""
+    green = screen(COLOURS["green"], grain=0, fall=0)
+    alpha = torch.zeros(1, HEIGHT, WIDTH)
+    alpha[:, 40:150, 70:170] = 1
+    alpha[:, 60:, 119:123] = 0
+    lit = green.clone()
+    lit[:, 60:, 119:123] *= (0.9 + 0.1 * (torch.arange(60, HEIGHT) - 130) / 50).clamp(0.9, 1)[:, None]
+    shot = over(textured((0.62, 0.45, 0.35)), alpha, lit)
+    large = torch.nn.functional.interpolate(shot[None], scale_factor=3)[0]
+    (item,) = ChromaKey()(iter([Frame(0, 0, Fraction(1, 25), large)]))
+    gap = slice(80 * 3, 130 * 3), slice(120 * 3, 122 * 3)
+    assert item.background is not None
+    assert (item.trimap[0][gap] == UNKNOWN).all()
+    # A tenth of its light apart; the middle third is told by blocks as wide as the gap, up to a third of that.
+    assert (item.background[1][gap] / large[1][gap] - 1).abs().mean() < 0.035
+
+
 def test_a_coat_of_nearly_the_screens_colour_stays_and_a_gap_in_shadow_does_not() -> None:
     alpha, figure, blue = subject(), textured((0.6, 0.45, 0.35)), screen((0.09, 0.19, 0.55), fall=0.3)
     gapped = over(figure, alpha, blue)

@@ -96,6 +96,20 @@ def test_grey_and_opposite_colours_are_left_alone() -> None:
         assert torch.allclose(despill(subject, alpha, hue_of(SCREENS["green"])), subject, atol=1e-6)
 
 
+@pytest.mark.parametrize("screen", [SCREENS["green"], SCREENS["blue"]], ids=["green", "blue"])
+def test_what_too_small_an_alpha_takes_out_of_strands_is_given_back(screen: tuple[float, float, float]) -> None:
+    """Brown hair that covers 0.8, taken for 0.6: what is left when the screen is taken out is of the opposite hue."""
+    alpha, brown = disc(), even((0.4, 0.3, 0.22))
+    strands = (alpha[0] == 0).expand(3, -1, -1)
+    alpha = alpha.where(alpha > 0, 0.6)
+    left = (brown * 0.8 + 0.2 * colour(screen) - 0.4 * colour(screen)) / 0.6
+    hair = torch.where(strands, left, brown)
+    clean = despill(hair, alpha, hue_of(screen))
+    assert torch.equal(clean[:, 60, 80], brown[:, 60, 80])
+    before, after = ((chroma(x) - chroma(brown)).norm(dim=0)[strands[0]].mean() for x in (hair, clean))
+    assert after < 0.5 * before
+
+
 @pytest.mark.parametrize("values", SCREENS.values(), ids=SCREENS)
 def test_knows_screens(values: tuple[float, float, float]) -> None:
     light = torch.linspace(0.3, 1, WIDTH)

@@ -40,7 +40,16 @@ def test_posterior_is_that_of_the_gaussians(plate: list[float] | None) -> None:
         )
         for a in candidates
     ]
-    posterior = prior * (np.array(density) + own._STRANGE)
+    if plate is None:
+        strange = np.full(own._CANDIDATES, own._STRANGE)
+    else:
+        # By brute force over the ways to be lit: a strange foreground is one within 0..1, up to the noise.
+        lights = np.linspace(1 - own._SHADE, 1 + own._SHADE, 301)[:, None, None]
+        shown = np.array(pixel) - (1 - candidates[:, None]) * np.minimum(lights * b, 1)
+        low, high = shown.max(0) >= -4 * own._NOISE, shown.min(0) <= candidates[:, None] + 4 * own._NOISE
+        strange = own._PLATE_STRANGE * (low & high).all(1)
+        assert 0 < strange.astype(bool).sum() < own._CANDIDATES
+    posterior = prior * (np.array(density) + strange)
     posterior /= posterior.sum()
     mean = (posterior * candidates).sum()
     variance = (posterior * (candidates - mean) ** 2).sum()
@@ -48,6 +57,24 @@ def test_posterior_is_that_of_the_gaussians(plate: list[float] | None) -> None:
     assert abs(float(alpha) - mean) < 1e-3
     expected = (1 / (variance + own._LEAST_VARIANCE) - 1 / before) * (1 - 2 * mean) ** 2
     assert abs(float(weight) - expected) < 1e-3 * expected + 1e-3
+
+
+def test_what_no_foreground_explains_is_no_mixture() -> None:
+    """Clothes unlike all that is sure, but of the screen's hue: darker in green, or paler, than any mixture with it."""
+    front, screen = side([0.8, 0.6, 0.5], 0.05), torch.tensor([0.05, 0.25, 0.6])[:, None]
+    departure = side([0.0, 0.0, 0.0], 0.01)
+    for clothes in ([0.15, 0.02, 0.5], [0.6, 0.75, 1.0]):
+        alpha, weight = alpha_from_colours(torch.tensor(clothes)[:, None], front, departure, screen)
+        # At least 0.77 and 0.91 are possible; a mixture with the sure foreground's colour still has a say.
+        assert float(alpha) > 0.75
+        assert float(weight) > 1
+    # A shadow on the screen is as far off the plate, and is none of the subject.
+    for light in (0.8, 1.2):
+        assert float(alpha_from_colours(light * screen, front, departure, screen)[0]) < 0.1
+    # Brighter than white, as floating point files may be, is possible, too.
+    alpha, weight = alpha_from_colours(torch.full((3, 1), 4.0), front, departure, screen)
+    assert float(alpha) == pytest.approx(1)
+    assert float(weight) > 1
 
 
 def test_sides_that_look_alike_say_nothing() -> None:

@@ -37,6 +37,16 @@ def test_a_shadow_is_found_and_light_that_falls_off_is_none(grain: float) -> Non
     assert found.max() <= 1
 
 
+def test_a_narrow_shadow_keeps_its_depth() -> None:
+    alpha, light, _ = screen()
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 180), torch.linspace(-16 / 9, 16 / 9, 320), indexing="ij")
+    factor = (1 - 0.5 * torch.exp(-(((x - 0.36) / 0.06) ** 2) - ((y - 0.4) / 0.5) ** 2))[None]
+    found = Shadow(8)(picture(alpha, light, factor, 0.01), alpha)
+    deep = (alpha == 0) & (factor < 0.65)
+    # Sixteen pixels across, of which the pixels next to the subject are not looked at.
+    assert 0.94 < float((1 - found)[deep].mean() / (1 - factor)[deep].mean()) < 1.05
+
+
 def test_an_evenly_or_unevenly_lit_screen_without_a_shadow_darkens_nothing() -> None:
     alpha, light, _ = screen()
     for level in (torch.full_like(light, 0.4), light):

@@ -72,8 +72,9 @@ class Shadow:
         below = level - (self._lit @ terms.flatten(1)).view_as(level)
         far = (known & ~_near(sums[1:] < 0.5, round(_REACH * max(size)))).float()
         below = below - spread(below, far, max(size) / 40)  # no bridge where nothing is far
-        below = spread(below, known.float(), 4.0)
-        above = below[known & (below > 0)]  # creases and grain, with no shadow among them
+        below = _without_grain(below, known, far)
+        # Creases and grain alone: no shadow lies above, nor is the bridge at fault where it stands.
+        above = below[(far > 0) & (below > 0)]
         slack = max(_LEAST_SLACK, 2.5 * float(above.median())) if above.numel() else _LEAST_SLACK
         shade = below * (-below / slack - 1).clamp(0, 1)
         return F.interpolate(shade.exp()[None], (height, width), mode="bilinear", align_corners=False)[0]
@@ -95,6 +96,16 @@ def darken(rgb: Tensor, factor: Tensor, transfer: int | None) -> Tensor:
     """
     rgb = rgb.expand(-1, *factor.shape[1:])
     return torch.where(factor < 1, from_light(to_light(rgb, transfer) * factor, transfer), rgb)
+
+
+def _without_grain(below: Tensor, known: Tensor, far: Tensor) -> Tensor:
+    """Means over blocks, and over smaller ones where those differ by more than grain lets them in what is far: a narrow
+    shadow, and where the subject covers the deepest part, would be blurred away (wavelet shrinkage, Donoho and
+    Johnstone, "Ideal Spatial Adaptation by Wavelet Shrinkage", Biometrika 81, 1994)."""
+    coarse, fine = (spread(below, known.float(), block) for block in (4.0, 2.0))
+    detail = fine - coarse
+    noise = 4 * (detail.square() * far).sum().div(far.sum().clamp(min=1)).sqrt().clamp(min=1e-4)
+    return coarse + detail * (detail.abs() / noise - 1).clamp(0, 1)
 
 
 def _near(mask: Tensor, reach: int) -> Tensor:

@@ -37,8 +37,9 @@ _UNLIKE = 3.0
 _WIDER = 0.5
 """Share of what lies further away in the description of the foreground: what sticks out into the unknown often belongs
 to something else than its nearest neighbour, hair to the head and not to the shoulder."""
-_STRANGE = 1e-3
-"""Share of pixels whose colours come from neither side, evenly distributed."""
+_STRANGE, _PLATE_STRANGE = 1e-3, 1e-2
+"""Share of pixels whose colours come from neither side, evenly distributed; and where a plate rules out what no
+foreground can explain."""
 _ENDS = 0.35
 """Share of pixels that are wholly background, and as many that are wholly foreground."""
 _CANDIDATES = 9
@@ -138,14 +139,28 @@ def alpha_from_colours(
     mean = (sides @ torch.stack([front, back]).flatten(1)).reshape(_CANDIDATES, 3, -1)
     spread = (sides.square() @ torch.stack([front_spread, back_spread]).flatten(1)).reshape(_CANDIDATES, 6, -1)
     spread[:, _VARIANCES] += _NOISE**2
-    # A strange colour says nothing: its share of the likelihood falls to the candidates as they were before.
-    density = _log_density(rgb - mean, spread).exp_().add_(_STRANGE * (2 * math.pi) ** 1.5)
+    # A strange colour says nothing: its share of the likelihood falls to the candidates as they were before; where the
+    # background is known, to those alone at which it need not be darker than black or whiter than white.
+    density = _log_density(rgb - mean, spread).exp_()
+    unit = (2 * math.pi) ** 1.5
+    density += _STRANGE * unit if plate is None else (a >= _least_alpha(rgb, back)) * (_PLATE_STRANGE * unit)
     posterior = density * (share / (share.T @ density))
     alpha, square = (powers.T @ posterior for powers in (a, a.square()))
     variance = (square - alpha.square()).clamp(min=0)
     prior_variance = (share * (a - 0.5).square()).sum()
     weight = (1 / (variance + _LEAST_VARIANCE) - 1 / prior_variance).clamp(min=0)
     return alpha.reshape(shape), (weight * (1 - 2 * alpha).square()).reshape(shape)
+
+
+def _least_alpha(rgb: Tensor, back: Tensor) -> Tensor:
+    """``[n]`` in 0..1: the least alpha at which some foreground between black and white explains a colour over a
+    background known up to shadows and lights; both ``[3, n]``. The limits of Smith and Blinn, "Blue Screen Matting",
+    SIGGRAPH 1996, drawn in by the noise."""
+    slack = 4 * _NOISE
+    dark, light = (1 - _SHADE) * back.clamp(min=0), ((1 + _SHADE) * back).clamp(0, 1)
+    not_black = 1 - (rgb + slack) / dark.clamp(min=1e-6)
+    not_white = (rgb - slack - light) / (1 - light).clamp(min=1e-6)
+    return torch.maximum(not_black, not_white).amax(0).clamp(0, 1)
 
 
 def _products(colour: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""The screen's light taken off the subject: at its edges and where it is translucent, nowhere else.
+"""The screen's light taken off the subject, and what was taken too much given back: at its edges and where it is
+translucent, nowhere else.
 
 A screen tints what stands before it. What it adds lies, in the plane of chroma (see :mod:`videomatte.trimaps.screen`),
 along its own hue, so the tint is how far a colour goes that way beyond what it may. A colour that is otherwise as the
@@ -6,6 +7,10 @@ subject's untouched inside near there may go as far as that does on average: so 
 not stay less red than skin. Any other may go as far as grey (the limit G ≤ (R + B) / 2 of the keyers that followed
 Vlahos' patents, turned to the screen's hue), or as far as that inside, if it goes further. The excess is taken off at
 constant luma, or edges would darken.
+
+The other way lies the fault of alpha: where it is too small, too much of the screen is taken out of the mixture, and
+strands turn purple before green, yellow before blue. So what is translucent may go away from the screen's hue as far as
+grey, or as most of the inside there does, and no further.
 """
 
 from __future__ import annotations
@@ -31,6 +36,8 @@ NEAR = 1 / 27
 """How far around a pixel the subject's inside is looked at, as a share of the longer side: thrice the band."""
 ALIKE = 0.1
 """Difference of chroma across the screen's hue, over luma, up to which a colour is taken for the inside's own."""
+USUAL = 2.0
+"""Deviations from the inside's mean within which most of its colours lie."""
 ONE_HUE, LEAST_CHROMA = 0.9, 0.1
 """A plate is a screen where its chromas hardly cancel and are, on average, at least this share of its brightness."""
 
@@ -56,8 +63,8 @@ def edge_band(alpha: Tensor) -> Tensor:
         alpha: ``[1, H, W]`` floating point in [0, 1].
 
     Returns:
-        ``[1, H, W]`` in [0, 1]: 1 where the background shines through, fading inwards, exactly 0 where all within
-        1/80 of the picture's longer side (a square) is opaque.
+        ``[1, H, W]`` in [0, 1]: 1 where the background shines through and half way inwards, then fading, exactly 0
+        where all within 1/80 of the picture's longer side (a square) is opaque.
 
     Convention:
         Pixel on pixel with alpha; beyond the border the picture goes on as it ends.
@@ -65,8 +72,9 @@ def edge_band(alpha: Tensor) -> Tensor:
     reach = max(1, round(BAND * max(alpha.shape[1:])))
     near, band = _around(1 - alpha, reach), torch.empty_like(alpha)
     for rows in strips(alpha):
-        # A straight edge leaves half a window empty. Means of nothing but zeros are zero, to the bit.
-        band[:, rows] = torch.maximum(2 * near.rows(rows), (1 - alpha[:, rows]) / TRANSLUCENT).clamp(0, 1)
+        # A straight edge leaves half a window empty, and a quarter half way in. Means of nothing but zeros are zero, to
+        # the bit.
+        band[:, rows] = torch.maximum(4 * near.rows(rows), (1 - alpha[:, rows]) / TRANSLUCENT).clamp(0, 1)
     return band
 
 
@@ -101,13 +109,16 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float) -> Tensor:
     for rows in strips(foreground):
         rgb = foreground[:, rows]
         luma, towards, across = _axes(rgb, hue)
-        means, deviations = near.rows(rows)
+        means, deviations, known = near.rows(rows)
         other = (means[:1] + deviations[:1]).clamp(min=0)
         alike = torch.exp(-(((across / luma).clamp(-3, 3) - means[1:]) / (ALIKE + deviations[1:])).square())
         limit = torch.lerp(other, torch.minimum(means[:1], other), alike) * luma
         excess = (towards - limit).clamp(min=0) * band[:, rows]
-        calmed = torch.minimum((rgb - excess * grey).clamp(min=0), white)
-        result[:, rows] = torch.where(excess > 0, calmed, rgb)
+        # Where no inside is around, the picture's whole inside decides.
+        least = torch.where(known, means[:1] - USUAL * deviations[:1], near.least) - ALIKE
+        lack = (least.clamp(max=0) * luma - towards).clamp(min=0) * ((1 - alpha[:, rows]) / TRANSLUCENT).clamp(max=1)
+        calmed = torch.minimum((rgb + (lack - excess) * grey).clamp(min=0), white)
+        result[:, rows] = torch.where(excess + lack > 0, calmed, rgb)
     return result
 
 
@@ -130,14 +141,24 @@ class _NearInside:
             luma, *axes = _axes(rgb[:, rows], hue)
             inside, values = (band[:, rows] == 0).float(), (torch.cat(axes) / luma).clamp(-3, 3)
             torch.cat([values * inside, values.square() * inside, inside], out=planes[:, rows])
+        self.least = _least(*planes[::2].sum((1, 2), dtype=torch.float64).tolist())
+        """What most of the picture's inside is above, of chroma towards the hue over luma; -∞ where it has none."""
         reach = NEAR * max(rgb.shape[1:])
         self._near, self._far = _around(planes, reach), _around(planes, 4 * reach)
 
-    def rows(self, rows: slice) -> tuple[Tensor, Tensor]:
-        """Both in some rows, ``[2, n, W]``; zero where no inside is around."""
+    def rows(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Both in some rows, ``[2, n, W]``, zero where no inside is around; and whether any is, ``[1, n, W]`` bool."""
         sums = self._near.rows(rows) + 0.01 * self._far.rows(rows)
         means, squares = (sums[:-1] / sums[-1:].clamp(min=1e-6)).chunk(2)
-        return means, (squares - means.square()).clamp(min=0).sqrt()
+        return means, (squares - means.square()).clamp(min=0).sqrt(), sums[-1:] > 1e-6
+
+
+def _least(total: float, squares: float, count: float) -> float:
+    """What most of some values are above, by their sum, that of their squares and their number."""
+    if not count:  # with nothing to compare with, nothing is known to be at fault
+        return -math.inf
+    mean = total / count
+    return mean - USUAL * math.sqrt(max(0.0, squares / count - mean**2))
 
 
 def _around(planes: Tensor, reach: float) -> Enlarged:

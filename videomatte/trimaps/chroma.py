@@ -21,6 +21,7 @@ from torch import Tensor
 
 from videomatte.errors import InputError, UsageError
 from videomatte.strips import strips
+from videomatte.trimaps.morphology import dilate, erode
 from videomatte.trimaps.screen import Screen, chroma, empty_screen, find_hue, fit_screen
 from videomatte.trimaps.silhouette import around, hangs_together, opaque, trimap_of_silhouette
 from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, finite_unit_range, from_unit_range
@@ -85,11 +86,10 @@ class ChromaKey:
                 yield TrimapFrame(frame, torch.full_like(frame.rgb[:1], FOREGROUND, dtype=torch.uint8), "generated")
             else:
                 missing = False
-                trimap = trimap_from_screen(screen)
+                trimap, bare = trimap_from_screen(screen)
                 hue += _PACE * (screen.hue - hue)
                 hue = min(max(hue, found - _DRIFT), found + _DRIFT)
-                sure = trimap[0] == BACKGROUND
-                plate = empty_screen(picture, sure) if sure.any() else screen.plate
+                plate = empty_screen(picture, bare) if bare.any() else screen.plate
                 yield TrimapFrame(frame, trimap, "generated", background=from_unit_range(plate, frame.rgb.dtype))
 
     def _nothing_found(self, first: int, last: int) -> str:
@@ -106,7 +106,7 @@ class ChromaKey:
         )
 
 
-def trimap_from_screen(screen: Screen) -> Tensor:
+def trimap_from_screen(screen: Screen) -> tuple[Tensor, Tensor]:
     """Tell sure background and sure foreground from how much of the screen shows.
 
     What departs from the screen by more than its noise is told from specks and creases by
@@ -118,7 +118,9 @@ def trimap_from_screen(screen: Screen) -> Tensor:
         screen: a frame held against its screen.
 
     Returns:
-        ``[1, H, W]`` uint8 in {0, 128, 255}.
+        ``[1, H, W]`` uint8 in {0, 128, 255}, the trimap; and ``[H, W]`` bool, where the screen shows alone for all that
+        is seen: the sure background, and the middle of gaps too narrow to be sure in, of which the screen's own light
+        can still be told.
 
     Convention:
         Pixel on pixel with the frame.
@@ -134,13 +136,17 @@ def trimap_from_screen(screen: Screen) -> Tensor:
     subject = hangs_together(weak, strong, size)
     trimap = torch.full_like(subject, BACKGROUND, dtype=torch.uint8)
     if not subject.any():
-        return trimap[None]
+        return trimap[None], trimap == BACKGROUND
     box = around(subject, size)  # all the rest is background
     here = _cut(screen, box)
     deep = subject[box] & (here.strict_share < 0.15) & (here.share < 0.5)
     core = opaque(subject[box], deep, here.colour, chroma(here.plate), here.share < 0.15, size) | here.coat
     trimap[box] = trimap_of_silhouette(subject[box], core, here.share, size)
-    return trimap[None]
+    bare = trimap == BACKGROUND
+    # Near the sure background that alone tells: veils look like a screen of another light.
+    far = ~dilate(bare[box], size / 60) & (trimap[box] != FOREGROUND)
+    bare[box] |= far & erode(~weak[box], max(2.0, size / 480))
+    return trimap[None], bare
 
 
 def _cut(screen: Screen, box: tuple[slice, slice]) -> Screen:
