@@ -134,7 +134,7 @@ def test_agrees_with_whole_pictures_at_once() -> None:
         means = F.avg_pool2d(F.pad(small, [radius] * 4, mode="replicate"), 2 * radius + 1, 1)
         return F.interpolate(means, planes.shape[1:], mode="bilinear", align_corners=False)[0]
 
-    band = torch.maximum(2 * around(1 - alpha, 4), (1 - alpha) / 0.25).clamp(0, 1)
+    band = torch.maximum(4 * around(1 - alpha, 4), (1 - alpha) / 0.25).clamp(0, 1)
     luma = (picture * torch.tensor([0.2126, 0.7152, 0.0722]).view(3, 1, 1)).sum(0, keepdim=True)
     a, b = chroma(picture)
     towards, across = a * math.cos(hue) + b * math.sin(hue), b * math.cos(hue) - a * math.sin(hue)
@@ -147,9 +147,15 @@ def test_agrees_with_whole_pictures_at_once() -> None:
     alike = torch.exp(-(((ratios[1:] - means[1:]) / (0.1 + deviations[1:])) ** 2))
     limit = torch.lerp(other, torch.minimum(means[:1], other), alike) * luma
     excess = (towards - limit).clamp(min=0) * band
+    whole = ratios[0][inside[0] > 0]
+    near = means[:1] - 2 * deviations[:1]
+    least = torch.where(sums[4:] > 1e-6, near, whole.mean() - 2 * whole.std(correction=0)) - 0.1
+    lack = (least.clamp(max=0) * luma - towards).clamp(min=0) * ((1 - alpha) / 0.25).clamp(max=1)
+    assert (lack > 0).any()
+    assert (excess > 0).any()
     grey = torch.tensor([math.cos(hue) + math.sin(hue) / math.sqrt(3), math.sin(hue) / math.sqrt(0.75), 0.0])
     grey = (grey - grey @ torch.tensor([0.2126, 0.7152, 0.0722])).view(3, 1, 1)
-    expected = torch.where(excess > 0, (picture - excess * grey).clamp(0, 1), picture)
+    expected = torch.where(excess + lack > 0, (picture + (lack - excess) * grey).clamp(0, 1), picture)
     # Sums in another order; the root of a small difference of squares makes most of their rounding.
     torch.testing.assert_close(despill(picture, alpha, hue), expected, rtol=0, atol=1e-5)
 

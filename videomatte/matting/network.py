@@ -54,11 +54,12 @@ class NetworkMatting:
         memory: int | None = None,
     ) -> None:
         self.device = torch.device(device)
+        self.model = model
         self.batch = batch
         self.memory = memory
         if memory is not None and self.device.type == "cpu":
-            give_back_freed_memory()  # else up to twice what is predicted stays with the process
-        self.model = model
+            # Else up to twice what is predicted stays with the process.
+            give_back_freed_memory(2**20 if self.wants_all_cores else 2**23)
         self._regions: Regions = regions if hasattr(model, "near_unknown") else "full"
         self._fitting: dict[tuple[int, int], int] = {}
         self.fallbacks: list[str] = []

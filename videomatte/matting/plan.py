@@ -25,7 +25,7 @@ __all__ = ["most_frames", "peak_bytes", "room_bytes"]
 
 _INPUT = 29
 """Bytes a pixel that the matting stage holds during a call: RGB twice and the trimap in float32, and as it came."""
-_SOLVER = 43, 258
+_SOLVER = 46, 258
 """Bytes a pixel that the solver takes, inputs counted, and further ones an unknown pixel."""
 _SOLVER_CELL = 62_000
 """Bytes that each of the solver's cells takes while its equations are made."""
