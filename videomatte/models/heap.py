@@ -21,8 +21,8 @@ def give_back_freed_memory(above: int = 2**20) -> bool:
 
     Args:
         above: allocations of at least so many bytes are mapped from the system one by one, and unmapped when they are
-            freed. Each such one costs time: with 1 MiB the stages of a run on 1280×720 take two thirds more, with 8 MiB a
-            quarter; but a network of many layers then keeps up to four times what it uses.
+            freed. Each such one costs time: with 1 MiB the stages of a run on 1280×720 take two thirds more, with
+            8 MiB a quarter; but a network of many layers then keeps up to four times what it uses.
 
     Returns:
         Whether there was something to set: only where the C library is glibc.
