@@ -18,7 +18,7 @@ from benchmarks.clips import Clip, true_mattes
 from benchmarks.harness import DEVICE
 from pipelines.line import AHEAD
 from videomatte.config import MatteSettings
-from videomatte.engine import Threads, cores_shared
+from videomatte.engine import Threads
 from videomatte.io import Output, open_source, open_tee
 from videomatte.matting import NetworkMatting, open_matting
 from videomatte.models.load import load_model
@@ -26,7 +26,7 @@ from videomatte.models.precision import compute_dtype, prepare
 from videomatte.models.vitmatte import SMALL, ViTMatte
 from videomatte.refine import Foreground, Temporal
 from videomatte.trimaps import ChromaKey
-from videomatte.types import UNKNOWN, ClipInfo, Frame, MatteFrame, MattingStage, TrimapFrame
+from videomatte.types import UNKNOWN, ClipInfo, Frame, MatteFrame, TrimapFrame
 
 OUTPUTS = {"ProRes 4444": "matte.mov", "H.264 matte": "alpha:matte.mp4"}
 SETTINGS = MatteSettings(key="green")
@@ -51,7 +51,7 @@ def end_to_end(clip: Clip, rounds: int, folder: Path) -> dict[str, object]:
     runs: dict[str, Callable[[], object]] = {"decode": lambda: _drain(_decode(clip.path))}
     items: list[Any] = list(_decode(clip.path))
     for name, opened in stages.items():
-        runs[name] = partial(_run_stage, matting, opened, items)
+        runs[name] = partial(_run_stage, opened, items)
         items = list(opened()(iter(items)))
     unknown = sum(float((matte.source.trimap == UNKNOWN).float().mean()) for matte in items) / len(items)
     info = _info(clip.path)
@@ -161,10 +161,8 @@ def _into(folder: Path, output: str) -> str:
     return f"{words}:{folder / name}" if words else str(folder / name)
 
 
-def _run_stage(
-    matting: MattingStage, opened: Callable[[], Callable[[Iterator[Any]], Iterator[Any]]], items: list[Any]
-) -> None:
-    with cores_shared(matting), Threads() as threads:
+def _run_stage(opened: Callable[[], Callable[[Iterator[Any]], Iterator[Any]]], items: list[Any]) -> None:
+    with Threads() as threads:
         _drain(threads.boundary(opened()(iter(items)), depth=AHEAD))
 
 

@@ -14,7 +14,7 @@ import torch
 
 from pipelines.keyframes import Keyframes, keyframe_paths
 from videomatte.config import MatteSettings
-from videomatte.engine import Clock, Threads, cores_shared
+from videomatte.engine import Clock, Threads
 from videomatte.errors import UsageError
 from videomatte.io import open_source
 from videomatte.matting import open_matting
@@ -72,7 +72,6 @@ class Line:
                 compile=self._settings.compile,
                 memory=self._settings.memory,
             )
-            stack.enter_context(cores_shared(self._matting))
             self._propagate = self._open_propagation(stack)
             if self._propagate is None:
                 self._trimaps = _open_trimaps(self._settings, self._given_trimaps, stack)

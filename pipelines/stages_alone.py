@@ -19,7 +19,7 @@ import torch
 
 from pipelines.line import Line
 from videomatte.config import MatteSettings
-from videomatte.engine import Clock, cores_shared
+from videomatte.engine import Clock
 from videomatte.engine.memory import PeakMemory
 from videomatte.io import open_sink, open_source
 from videomatte.matting import NetworkMatting, open_matting
@@ -103,13 +103,12 @@ def stages_alone(clip: Path, output: str, settings: MatteSettings, device: torch
     with Line(settings, device, Clock(), info) as line:
         trimaps = alone("trimap", lambda: line.trimaps(iter(pictures)))
     matting = _open(settings, device)
-    with cores_shared(matting):
-        list(matting(iter(trimaps[: settings.batch])))
-        mattes = alone("matte", lambda: matting(iter(trimaps)))
-        if settings.foreground == "estimate":
-            mattes = alone("foreground", lambda: Foreground()(iter(mattes)))
-        if settings.temporal:
-            mattes = alone("temporal", lambda: Temporal(settings.temporal)(iter(mattes)))
+    list(matting(iter(trimaps[: settings.batch])))
+    mattes = alone("matte", lambda: matting(iter(trimaps)))
+    if settings.foreground == "estimate":
+        mattes = alone("foreground", lambda: Foreground()(iter(mattes)))
+    if settings.temporal:
+        mattes = alone("temporal", lambda: Temporal(settings.temporal)(iter(mattes)))
 
     def encoded() -> list[MatteFrame]:
         with (

@@ -59,7 +59,7 @@ class NetworkMatting:
         self.memory = memory
         if memory is not None and self.device.type == "cpu":
             # Else up to twice what is predicted stays with the process.
-            give_back_freed_memory(2**20 if self.wants_all_cores else 2**23)
+            give_back_freed_memory(2**20 if hasattr(model, "near_unknown") else 2**23)
         self._regions: Regions = regions if hasattr(model, "near_unknown") else "full"
         self._fitting: dict[tuple[int, int], int] = {}
         self.fallbacks: list[str] = []
@@ -81,11 +81,6 @@ class NetworkMatting:
                 yield from self._mattes(waiting)
                 waiting = []
         yield from self._mattes(waiting)
-
-    @property
-    def wants_all_cores(self) -> bool:
-        """Whether the model's operations are so large that other stages had better wait for them than share cores."""
-        return bool(getattr(self.model, "wants_all_cores", False))
 
     def peak_bytes(self, height: int, width: int, batch: int, unknown: float | Tensor = 1.0) -> int | None:
         """Bytes that a batch is predicted to take; see :func:`videomatte.matting.plan.peak_bytes`."""

@@ -80,8 +80,6 @@ class ViTMatte(nn.Module):
 
     mean: Tensor
     std: Tensor
-    wants_all_cores = True
-    """Whether its operations are few and large, and so well shared out among cores."""
 
     def __init__(self, config: ViTMatteConfig = SMALL) -> None:
         super().__init__()
