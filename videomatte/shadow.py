@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.light import from_light, to_light
+from videomatte.trimaps.morphology import dilate_square
 from videomatte.trimaps.screen import spread
 
 __all__ = ["Shadow", "darken"]
@@ -70,7 +71,7 @@ class Shadow:
         lit = _lay_over(terms[:, known[0]], level[known], self._lit)
         self._lit = lit if self._lit is None else self._lit + _PACE * (lit - self._lit)
         below = level - (self._lit @ terms.flatten(1)).view_as(level)
-        far = (known & ~_near(sums[1:] < 0.5, round(_REACH * max(size)))).float()
+        far = (known & ~dilate_square(sums[1:] < 0.5, round(_REACH * max(size)))).float()
         below = below - spread(below, far, max(size) / 40)  # no bridge where nothing is far
         below = _without_grain(below, known, far)
         # Creases and grain alone: no shadow lies above, nor is the bridge at fault where it stands.
@@ -106,13 +107,6 @@ def _without_grain(below: Tensor, known: Tensor, far: Tensor) -> Tensor:
     detail = fine - coarse
     noise = 4 * (detail.square() * far).sum().div(far.sum().clamp(min=1)).sqrt().clamp(min=1e-4)
     return coarse + detail * (detail.abs() / noise - 1).clamp(0, 1)
-
-
-def _near(mask: Tensor, reach: int) -> Tensor:
-    """A mask grown by a square."""
-    side = 2 * reach + 1
-    rows = F.max_pool2d(mask[None].float(), (1, side), 1, (0, reach))
-    return F.max_pool2d(rows, (side, 1), 1, (reach, 0))[0] > 0
 
 
 def _terms(height: int, width: int, device: torch.device) -> Tensor:

@@ -23,8 +23,7 @@ from torch import Tensor
 
 from videomatte.errors import ShapeError
 from videomatte.strips import Enlarged, strips
-from videomatte.trimaps.screen import chroma
-from videomatte.windows import window_sums
+from videomatte.trimaps.screen import box_mean, chroma
 
 __all__ = ["despill", "edge_band", "screen_hue"]
 
@@ -166,10 +165,7 @@ def _around(planes: Tensor, reach: float) -> Enlarged:
     step = max(1, round(reach / 8))  # slow changes: some samples across are enough
     small = F.avg_pool2d(planes, step, ceil_mode=True, count_include_pad=False)
     radius = max(1, round(reach / step))
-    side = 2 * radius + 1
-    padded = F.pad(small[None], [radius] * 4, mode="replicate")[0]
-    means = window_sums(window_sums(padded, side, 1), side, 2) / side**2
-    return Enlarged(means, *planes.shape[1:])
+    return Enlarged(box_mean(small, radius), *planes.shape[1:])
 
 
 def _luma(rgb: Tensor) -> Tensor:

@@ -103,14 +103,15 @@ class Temporal:
             doubt = torch.minimum(first, second) * (1 - torch.exp(-(difference / CONTRADICTION).square()))
             trusts = [trust * (1 - doubt) for trust in trusts]
         alpha = _mean(own[:1], torch.ones_like(own[:1]), [planes[:1] for _, planes in others], trusts)
-        calm = replace(matte, alpha=_put(matte.alpha, unknown, alpha))
+        calm = replace(matte, alpha=matte.alpha.masked_scatter(unknown, alpha))
         if matte.foreground is None:
             return calm
         # Colour counts as far as it covers. The more opaque it is here, the more it is the picture's own, whose grain
         # shall stay as it is.
         shares = [trust * planes[:1] for trust, (_, planes) in zip(trusts, others, strict=True)]
         colour = _mean(own[1:], own[:1], [planes[1:] for _, planes in others], shares)
-        return replace(calm, foreground=_put(matte.foreground, unknown, torch.lerp(colour, own[1:], own[:1])))
+        colour = torch.lerp(colour, own[1:], own[:1])
+        return replace(calm, foreground=matte.foreground.masked_scatter(unknown, colour))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +242,6 @@ def _picture(rgb: Tensor) -> Tensor:
 
 def _at(planes: Tensor, places: Tensor) -> Tensor:
     return planes.flatten(1).index_select(1, places)
-
-
-def _put(planes: Tensor, mask: Tensor, values: Tensor) -> Tensor:
-    """The planes with other values where a mask holds."""
-    return planes.masked_scatter(mask, values)
 
 
 def _around(mask: Tensor) -> tuple[slice, slice]:

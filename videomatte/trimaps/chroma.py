@@ -69,7 +69,7 @@ class ChromaKey:
         found: float | None = None
         while found is None and len(held) < _LOOK_AHEAD and (frame := next(rest, None)) is not None:
             held.append(frame)
-            found = find_hue(_picture(frame), self._centre, self._reach, must_be_plain=self._must_be_plain)
+            found = find_hue(finite_unit_range(frame.rgb), self._centre, self._reach, must_be_plain=self._must_be_plain)
         if found is None:
             if held:
                 raise InputError(self._nothing_found(held[0].index, held[-1].index))
@@ -77,7 +77,7 @@ class ChromaKey:
         hue, missing = found, False
         # Popped one by one, so that none is kept alive after its turn.
         for frame in chain((held.popleft() for _ in range(len(held))), rest):
-            picture = _picture(frame)
+            picture = finite_unit_range(frame.rgb)
             screen = fit_screen(picture, hue)
             if screen is None:
                 if not missing:
@@ -152,10 +152,6 @@ def trimap_from_screen(screen: Screen) -> tuple[Tensor, Tensor]:
 def _cut(screen: Screen, box: tuple[slice, slice]) -> Screen:
     maps = {field.name: getattr(screen, field.name)[..., *box] for field in fields(screen) if field.name != "hue"}
     return replace(screen, **maps)
-
-
-def _picture(frame: Frame) -> Tensor:
-    return finite_unit_range(frame.rgb)
 
 
 def _hues(key: str) -> tuple[float, float]:
