@@ -160,8 +160,9 @@ def test_colour_is_that_of_the_source(carried: Carried) -> None:
 
     def zscale(full: bool) -> str:
         swing = "full" if full else "limited"
-        graph = f"zscale=matrixin={clip.matrix}:rangein={swing}:chromalin=left:matrix=gbr:range=full:filter=bilinear"
-        return f"{graph}:dither=none,format={deep}"
+        # These clips were RGB before FFmpeg's scaler, which puts chroma in the middle; ProRes here has all of it.
+        graph = f"zscale=matrixin={clip.matrix}:rangein={swing}:chromalin=center:matrix=gbr:range=full:filter=bicubic"
+        return f"{graph}:param_a=0:param_b=0.5:dither=none,format={deep}"
 
     made = pictures(carried.source, clip, ",".join([zscale(clip.full), *([clip.turn] if clip.turn else [])]), deep)
     exact = pictures(carried.exact, clip, "null", "gbrap16le")

@@ -19,6 +19,7 @@ from videomatte.io.orientation import upright
 from videomatte.io.planes import chroma_siting, frame_tensors
 from videomatte.io.presentation import PresentationClock
 from videomatte.io.probe import decodable, frame_colour, has_hidden_alpha, open_movie, probe_movie, reason
+from videomatte.io.siting import find_siting
 from videomatte.io.span import Span
 from videomatte.io.watchdog import Watchdog
 from videomatte.types import Frame
@@ -55,10 +56,13 @@ class AvSource:
         try:
             self.info = self._watchdog.call(probe_movie, path)
             self._watchdog.call(self._open)
+            self._siting = chroma_siting(self.info.codec)
+            if self._siting == "left":
+                seeks = self.info.container.startswith(_SEEKS_EXACTLY)
+                self._siting = self._watchdog.call(find_siting, path, self._watchdog.alive, seeks=seeks)
         except BaseException:
             self._watchdog.close()
             raise
-        self._siting = chroma_siting(self.info.codec)
         if self._span.end is None:
             try:
                 check_extent(self.info, self._stream)

@@ -209,8 +209,8 @@ def _components_to_band(
     """
     luma_scale, luma_zero, chroma_scale, chroma_zero = _quantisation(layout, colour)
     factor = 1 << layout.chroma_shift_y
-    first = max(band.start // factor - 1, 0)  # one row more on either side, for the interpolation
-    last = min(-(-band.stop // factor) + 1, components[1].shape[0])
+    first = max(band.start // factor - 2, 0)  # two rows more on either side, for the interpolation
+    last = min(-(-band.stop // factor) + 2, components[1].shape[0])
     lift = 2**layout.padding_bits
     y, cb, cr = (_float(c[rows]) for c, rows in zip(components, [band, *[slice(first, last)] * 2], strict=True))
     y *= peak / (luma_scale * lift)

@@ -14,7 +14,7 @@ from videomatte.io.colour import planes_to_alpha, planes_to_rgb
 from videomatte.io.pixel_layout import ChromaSiting, PixelLayout, pixel_layout
 from videomatte.types import Colour
 
-__all__ = ["chroma_siting", "frame_alpha", "frame_layout", "frame_luma", "frame_tensors"]
+__all__ = ["chroma_siting", "frame_alpha", "frame_components", "frame_layout", "frame_luma", "frame_tensors"]
 
 _CENTRED = ("mjpeg", "mpeg1video", "h263", "theora", "webp")
 """Codecs whose chroma lies in the middle, as FFmpeg's own decoders say of it."""
@@ -33,7 +33,8 @@ _UNPACKED = {
 
 
 def chroma_siting(codec: str) -> ChromaSiting:
-    """Where a codec's subsampled chroma lies; the decoder's library does not hand on what a stream says of it."""
+    """Where a codec's subsampled chroma lies unless something else is said; the decoder's library does not hand on what
+    a stream says of it."""
     return "centre" if codec in _CENTRED else "left"
 
 
@@ -98,6 +99,24 @@ def frame_luma(frame: av.VideoFrame) -> Tensor:
     """
     layout = frame_layout(frame)
     return _plane(frame, 0, layout)[None].float() / (1.0 if layout.is_float else 2**layout.depth - 1)
+
+
+def frame_components(frame: av.VideoFrame) -> tuple[Tensor, Tensor] | None:
+    """The codes of a decoded YUV frame as they are stored, ``None`` for a grey, RGB or packed one.
+
+    Returns:
+        Luma ``[H, W]`` and chroma ``[2, h, w]``, float32 in steps of 8 bits.
+
+    Raises:
+        InputError: the pixel format cannot be read.
+    """
+    layout = frame_layout(frame)
+    if layout.is_rgb or layout.is_gray or layout.pix_fmt != frame.format.name:
+        return None
+    planes = [_plane(frame, number, layout) for number in range(layout.plane_count)]
+    step = 2.0 ** (layout.depth + layout.padding_bits - 8)
+    luma, cb, cr = (planes[c.plane][:, c.offset :: c.step].float() / step for c in layout.components[:3])
+    return luma, torch.stack([cb, cr])
 
 
 def _unpacked(pix_fmt: str) -> str:
