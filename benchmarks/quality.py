@@ -25,15 +25,12 @@ from torch import Tensor
 
 from videomatte.errors import ModelError
 from videomatte.io import open_source
-from videomatte.matting.closed_form import ClosedFormMatting
+from videomatte.matting import ClosedFormMatting, open_matting
 from videomatte.metrics import ClipErrors
-from videomatte.models.embedded import load_embedded
-from videomatte.models.laplacian import LaplacianMatting
-from videomatte.models.precision import prepare
 from videomatte.scenes import random_scene, render
 from videomatte.trimaps.files import trimap_from_picture
 from videomatte.trimaps.morphology import trimap_from_alpha
-from videomatte.types import Frame, TrimapFrame, unit_range
+from videomatte.types import Frame, MattingStage, TrimapFrame, unit_range
 
 Sample = tuple[Tensor, Tensor, Tensor]
 """RGB ``[3, H, W]`` uint8, trimap ``[1, H, W]`` uint8, true alpha ``[1, H, W]`` float32."""
@@ -89,33 +86,24 @@ def cases(data: Path, count: int) -> dict[str, dict[str, Callable[[], Iterator[S
 
 
 def methods() -> dict[str, Callable[[], Method]]:
-    def of_module(module: torch.nn.Module) -> Method:
-        def run(rgb: Tensor, trimap: Tensor) -> Tensor:
-            with torch.inference_mode():
-                return module(unit_range(rgb)[None], levels(trimap)[None])[0]
-
-        return run
-
-    def levels(trimap: Tensor) -> Tensor:
-        return torch.where(trimap == 128, 0.5, trimap / 255)
-
-    def closed_form() -> Method:
-        stage = ClosedFormMatting()
-
+    def of_stage(stage: MattingStage) -> Method:
         def run(rgb: Tensor, trimap: Tensor) -> Tensor:
             (matte,) = stage(iter([TrimapFrame(Frame(0, 0, Fraction(1, 25), rgb), trimap, "generated")]))
             return matte.alpha
 
         return run
 
+    def levels(trimap: Tensor) -> Tensor:
+        return torch.where(trimap == 128, 0.5, trimap / 255)
+
     def knn(rgb: Tensor, trimap: Tensor) -> Tensor:
         image = unit_range(rgb).permute(1, 2, 0).double().numpy()
         return torch.from_numpy(pymatting.estimate_alpha_knn(image, levels(trimap)[0].double().numpy()))[None].float()
 
     return {
-        "embedded": lambda: of_module(prepare(load_embedded(), torch.device("cpu"))),
-        "laplacian": lambda: of_module(LaplacianMatting()),
-        "closed-form": closed_form,
+        "embedded": lambda: of_stage(open_matting("embedded", torch.device("cpu"))),
+        "laplacian": lambda: of_stage(open_matting("laplacian", torch.device("cpu"))),
+        "closed-form": lambda: of_stage(ClosedFormMatting()),
         "knn": lambda: knn,
         "trimap": lambda: lambda _, trimap: levels(trimap),
     }

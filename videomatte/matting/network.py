@@ -13,6 +13,7 @@ from torch import Tensor
 
 from videomatte.errors import ModelError
 from videomatte.matting.changes import changed
+from videomatte.matting.colour_detail import add_colour_detail
 from videomatte.matting.plan import most_frames, peak_bytes, room_bytes
 from videomatte.models.heap import give_back_freed_memory
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, MatteFrame, TrimapFrame, unit_range
@@ -33,7 +34,9 @@ class NetworkMatting:
     Args:
         model: called as ``model(rgb, trimap) -> alpha`` with ``[B, 3, H, W]`` and ``[B, 1, H, W]`` in 0..1, gives
             ``[B, 1, H, W]``; any height and width. One with a true ``takes_plate`` is called with ``plate``, too,
-            ``[B, 3, H, W]`` in 0..1, where the background is known.
+            ``[B, 3, H, W]`` in 0..1, where the background is known. One with a true ``wants_colour_detail`` is given
+            pictures with as much of it as brightness has (:mod:`videomatte.matting.colour_detail`); others, which were
+            trained elsewhere, pictures as they are.
         device: where the model is.
         batch: most frames computed together. More keeps a GPU busier and takes as much more memory.
         regions: ``auto`` asks a model that has one for ``near_unknown(rgb, trimap, wanted, shared=False) -> alpha``,
@@ -135,6 +138,8 @@ class NetworkMatting:
             trimap = torch.stack([item.trimap for item in items]).to(self.device)
             # Sources of floats may hold NaN, infinity and scene-linear highlights; networks have learned 0..1.
             rgb = torch.nan_to_num(rgb).clamp(0, 1)
+            if getattr(self.model, "wants_colour_detail", False):
+                rgb = add_colour_detail(rgb)
             given = {}
             if items[0].background is not None and getattr(self.model, "takes_plate", False):
                 plate = torch.stack([item.background for item in items if item.background is not None])

@@ -55,6 +55,8 @@ class EmbeddedMatting(nn.Module):
 
     takes_plate = True
     """Whether :meth:`forward` makes use of the background's picture."""
+    wants_colour_detail = True
+    """Whether subsampled chroma is to be made up for before."""
 
     def __init__(
         self,

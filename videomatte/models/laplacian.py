@@ -52,6 +52,8 @@ class LaplacianMatting(nn.Module):
 
     takes_plate = True
     """Whether :meth:`forward` makes use of the background's picture."""
+    wants_colour_detail = True
+    """Whether subsampled chroma is to be made up for before."""
 
     def __init__(self, steps: int = 8, epsilon: float = 1e-7, evidence: float = 4e-6, clip: float = 0.02) -> None:
         super().__init__()
