@@ -219,6 +219,18 @@ def test_a_coat_of_nearly_the_screens_colour_stays_and_a_gap_in_shadow_does_not(
     assert (trimap[:, 130:] == FOREGROUND).any()
 
 
+def test_grain_as_strong_as_the_light_does_not_hide_what_is_opaque() -> None:
+    """A dark shirt and face before a dim screen, under heavy grain: their depth is known all the same."""
+    size = 3 * HEIGHT, 3 * WIDTH
+    alpha = torch.nn.functional.interpolate(subject()[None], size, mode="bilinear")[0]
+    dim, shirt = screen(COLOURS["dark green"], grain=0.0, size=size), torch.tensor([0.07, 0.06, 0.06]).view(3, 1, 1)
+    grain = 0.04 * torch.randn(3, *size, generator=torch.Generator().manual_seed(5))
+    trimap = key_one((over(shirt.expand_as(dim), alpha, dim) + grain).clamp(0, 1), "green")
+    deep = torch.from_numpy(scipy.ndimage.binary_erosion(alpha[0].numpy() == 1, iterations=15))
+    assert (trimap[0][deep] == FOREGROUND).float().mean() > 0.95
+    assert (trimap[alpha < 0.5] == FOREGROUND).sum() == 0
+
+
 def test_an_empty_screen_is_all_background() -> None:
     for colour in COLOURS.values():
         assert key_one(screen(colour)).unique().tolist() == [BACKGROUND]

@@ -22,7 +22,7 @@ from torch import Tensor
 from videomatte.errors import InputError, UsageError
 from videomatte.strips import strips
 from videomatte.trimaps.morphology import dilate, erode
-from videomatte.trimaps.screen import Screen, chroma, empty_screen, find_hue, fit_screen
+from videomatte.trimaps.screen import Screen, chroma, empty_screen, find_hue, fit_screen, smoothed
 from videomatte.trimaps.silhouette import around, hangs_together, opaque, trimap_of_silhouette
 from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, finite_unit_range, from_unit_range
 
@@ -39,6 +39,8 @@ _LOOK_AHEAD = 12
 """Frames held back at most until one shows the screen: a clip may fade in."""
 _DRIFT, _PACE = math.radians(20), 0.2
 """How far the hue may wander from where it was found, and how much of each frame's change is followed."""
+_CLEAN = 0.015
+"""Noise of the screen's share at which what is opaque can be told pixel by pixel."""
 
 
 class ChromaKey:
@@ -138,7 +140,8 @@ def trimap_from_screen(screen: Screen) -> tuple[Tensor, Tensor]:
     if not subject.any():
         return trimap[None], trimap == BACKGROUND
     box = around(subject, size)  # all the rest is background
-    here = _cut(screen, box)
+    # The core's edge is drawn back by as much as colours may be averaged over.
+    here = smoothed(_cut(screen, box), _CLEAN, max(2, size // 160))
     deep = subject[box] & (here.strict_share < 0.15) & (here.share < 0.5)
     core = opaque(subject[box], deep, here.colour, chroma(here.plate), here.share < 0.15, size) | here.coat
     trimap[box] = trimap_of_silhouette(subject[box], core, here.share, size)

@@ -10,7 +10,7 @@ proportion to the screen that shows.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.morphology import dilate, erode
 from videomatte.windows import window_sums
 
-__all__ = ["Screen", "box_mean", "chroma", "empty_screen", "find_hue", "fit_screen", "spread"]
+__all__ = ["Screen", "box_mean", "chroma", "empty_screen", "find_hue", "fit_screen", "smoothed", "spread"]
 
 _WIDE, _NARROW = 1 / math.tan(math.radians(60)), 1 / math.tan(math.radians(30))
 """1 / tan(θ/2) for θ of 120° and of 60°."""
@@ -196,6 +196,30 @@ def _against(rgb: Tensor, plate: Tensor, known: Tensor, coat: Tensor, hue: float
     noise = spread(squares, upper, max(size) / 16).clamp(min=0).sqrt()
     coat = _enlarge_mask(coat, size)
     return Screen(colour, plate, share, strict_share, light, noise[0], noise[1], coat, hue)
+
+
+def smoothed(screen: Screen, noise: float, most: int) -> Screen:
+    """The same with colours averaged over so many pixels more that no more than some noise is left of the frame's.
+
+    Args:
+        screen: a frame held against its screen, or a part of it.
+        noise: standard deviation of ``share`` that may be left.
+        most: pixels to each side that are averaged over at most.
+
+    Returns:
+        ``colour``, ``share`` and ``strict_share`` anew, the rest as it was; the same where there is no more noise.
+
+    Convention:
+        Squares are centred on their pixel: nothing moves.
+    """
+    # Noise of means falls with the side of the square; colours are means over 3 x 3 already.
+    reach = min(most, math.ceil((3 * float(screen.share_noise.median()) / noise - 3) / 2))
+    if reach < 1:
+        return screen
+    colour, empty = box_mean(screen.colour, reach), chroma(screen.plate)
+    return replace(
+        screen, colour=colour, share=_share(colour, empty, _WIDE), strict_share=_share(colour, empty, _NARROW)
+    )
 
 
 def empty_screen(rgb: Tensor, screen: Tensor) -> Tensor:
