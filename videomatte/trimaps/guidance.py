@@ -44,7 +44,7 @@ class Guide:
         if belief is None:
             self._seen.append(_Seen(index, 1.0, LOST, lost=True))
             return
-        band = float((item.trimap == UNKNOWN).float().mean())
+        band = float((item.trimap == UNKNOWN).count_nonzero()) / item.trimap.numel()
         if item.origin == "key" or not self._band:
             self._band = band
         if item.origin == "key":
