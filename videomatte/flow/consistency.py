@@ -43,9 +43,9 @@ def flow_confidence(flow: Tensor, back: Tensor, *, side: int | None = None) -> T
     check_flow("flow_confidence: flow", flow)
     if back.shape != flow.shape:
         raise ShapeError(f"flow_confidence: flows must be equally large, got {list(flow.shape)} and {list(back.shape)}")
-    returned, inside = Readable(back).read(flow)
+    returned, outside = Readable(back).read(flow)
     pixel = max(flow.shape[2:]) / (side or min(WORKING_SIDE, max(flow.shape[2:])))
     motion = dot(flow, flow).add_(dot(returned, returned))
     apart = returned.add_(flow)
     error = dot(apart, apart).div_(motion.mul_(RELATIVE).add_(ABSOLUTE * pixel**2))
-    return torch.exp2(error.neg_()).mul_(inside)
+    return torch.exp2(error.neg_()).mul_(1 - outside)

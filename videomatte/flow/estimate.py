@@ -78,7 +78,7 @@ def _search(firsts: Sequence[Level], seconds: Sequence[Level]) -> Tensor:
         flow = resize_flow(flow, *features.shape[2:])
         if level == min(MATCHING_LEVEL, len(firsts) - 1):
             matches, mutual = match_all_pairs(first.brightness, second.brightness)
-            flow = take_better(features, other, [flow, torch.where(mutual, matches, flow)])
+            flow = take_better(features, other, [flow, torch.lerp(flow, matches, mutual)])
             flow = propagate(features, other, flow, (4, 2, 1))
         elif level > 0:
             flow = propagate(features, other, flow, (6, 1))

@@ -58,7 +58,7 @@ def refine(first: Tensor, slopes: Tensor, second: Readable, flow: Tensor, effort
         ``[B, 2, H, W]``.
     """
     for _ in range(effort.warps):
-        warped, seen = second.read(flow)
+        warped, outside = second.read(flow)
         # Derivatives of both pictures are averaged: either alone is biased where they differ.
         dx, dy = derivatives(warped).add_(slopes).mul_(0.5).chunk(2, dim=1)
         dt = warped.sub_(first)
@@ -66,7 +66,7 @@ def refine(first: Tensor, slopes: Tensor, second: Readable, flow: Tensor, effort
         for _ in range(effort.reweightings):
             step = moved - flow
             residual = torch.addcmul(dt, dx, step[:, :1]).addcmul_(dy, step[:, 1:])
-            weight = dot(residual, residual).add_(DATA_EPSILON**2).rsqrt_().mul_(seen)
+            weight = dot(residual, residual).add_(DATA_EPSILON**2).rsqrt_().mul_(1 - outside)
             moved = _solve(_normal_equations(dx, dy, dt, weight, flow), *_springs(moved), moved, effort)
         flow = median((moved - flow).clamp_(-STEP_LIMIT, STEP_LIMIT).add_(flow))
     return flow

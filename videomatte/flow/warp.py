@@ -14,7 +14,7 @@ from torch import Tensor
 
 from videomatte.errors import ShapeError
 
-__all__ = ["Readable", "check_flow", "dot", "lands_inside", "resize_flow", "warp", "warp_at"]
+__all__ = ["Readable", "check_flow", "dot", "lands_inside", "resize_flow", "step", "warp", "warp_at"]
 
 
 def warp(image: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = "bilinear") -> Tensor:
@@ -100,7 +100,7 @@ class Readable:
         self._start = images.new_empty(2, 1, height, width)
         self._start[0] = torch.arange(width, device=images.device) * across - 1
         self._start[1] = torch.arange(height, device=images.device)[:, None] * down - 1
-        self._first, self._last = self._start[..., :1, :1], self._start[..., -1:, -1:]
+        self._last = self._start[..., -1:, -1:]
 
     def read(self, flows: Tensor) -> tuple[Tensor, Tensor]:
         """Read along one flow or several.
@@ -109,17 +109,24 @@ class Readable:
             flows: ``[B, 2, H, W]``, or K at once, ``[B, 2, K, H, W]``.
 
         Returns:
-            ``images(x + flow(x))``, ``[B, C, H, W]`` or ``[B, C, K, H, W]``, and where that lies inside the pictures,
-            bool, ``[B, 1, H, W]`` or ``[B, 1, K, H, W]``.
+            ``images(x + flow(x))``, ``[B, C, H, W]`` or ``[B, C, K, H, W]``; and 1 where that lies outside the
+            pictures, else 0, floats, for these are ten times as fast to go on with, ``[B, 1, H, W]`` or
+            ``[B, 1, K, H, W]``.
         """
         several = flows.unsqueeze(2) if flows.ndim == 4 else flows
         places = torch.addcmul(self._start, several, self._scale)
-        inside = (places >= self._first) & (places <= self._last)
-        inside = inside[:, :1] & inside[:, 1:]
+        beyond = torch.minimum(places, self._last).clamp_(min=-1).sub_(places).abs_()
+        outside = step(beyond[:, :1] + beyond[:, 1:])
         # The grid stays planar: grid_sample reads it so without having x and y laid side by side first.
         grid = places.flatten(2, 3).permute(0, 2, 3, 1)
         read = F.grid_sample(self._padded, grid, padding_mode="border", align_corners=True)
-        return read.view(*read.shape[:2], *flows.shape[2:]), inside.view(-1, 1, *flows.shape[2:])
+        return read.view(*read.shape[:2], *flows.shape[2:]), outside.view(-1, 1, *flows.shape[2:])
+
+
+def step(values: Tensor) -> Tensor:
+    """1 above 0, else 0, in place. Comparing floats and choosing by what comes of it, bools, take five to ten times as
+    long as arithmetic on a CPU."""
+    return values.mul_(1e30).clamp_(0, 1)
 
 
 def dot(one: Tensor, other: Tensor) -> Tensor:

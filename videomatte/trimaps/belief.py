@@ -142,7 +142,7 @@ class Seen(NamedTuple):
     odds: Tensor
     """Log-odds that the pixel is the subject's."""
     asked: Tensor
-    """Bool, where the trimap left it the choice: only there it says something new."""
+    """1 where the trimap left it the choice, for only there it says something new; else 0."""
 
 
 def seen_by_matting(trimap: Tensor, alpha: Tensor, height: int, width: int) -> Seen:
@@ -156,13 +156,13 @@ def seen_by_matting(trimap: Tensor, alpha: Tensor, height: int, width: int) -> S
     """
     asked = (trimap == UNKNOWN).byte().mul_(255)
     alpha, asked = reduced(torch.cat([from_unit_range(alpha, torch.uint8), asked]), height, width).chunk(2, dim=1)
-    return Seen(_odds(alpha), asked > 0)
+    return Seen(_odds(alpha), asked.mul_(255).clamp_(max=1))
 
 
 def after_matting(belief: Belief, seen: Seen) -> Belief:
     """The belief of a frame before its matting, corrected by what that saw: the one to go on from."""
     odds = _odds(belief.subject)
-    return belief._replace(subject=torch.where(seen.asked, seen.odds + odds, odds * SETTLING).sigmoid_())
+    return belief._replace(subject=torch.lerp(odds * SETTLING, odds + seen.odds, seen.asked).sigmoid_())
 
 
 def learn(statistics: ColourStatistics, small: SmallPicture, belief: Belief) -> None:
@@ -194,7 +194,7 @@ def trimap_from_belief(belief: Belief, height: int, width: int) -> Tensor:
     doubtful = (soft | unsure) & (belief.confidence < 0.5)
     unsure = soft | dilate(unsure, MARGIN) | dilate(doubtful, WIDE_MARGIN)
     # 1 where it is surely in front, -1 where surely behind; between the two there is always some border.
-    sure = inside.float().mul_(2).sub_(1).masked_fill_(unsure, 0)
+    sure = inside.view(torch.int8).mul(2).sub_(1).mul_((~unsure).view(torch.int8)).float()
     if sure.shape[2:] != (height, width):
         sure = F.interpolate(sure, size=(height, width), mode="bilinear", align_corners=False)
     return trimap_of(sure[0] > 0.5, sure[0] < -0.5)

@@ -102,9 +102,9 @@ def trimap_of(foreground: Tensor, background: Tensor) -> Tensor:
     Convention:
         Every pixel by itself: nothing moves.
     """
-    # A product and a choice take a tenth of the time of two assignments by mask.
-    sure = foreground.byte().mul_(FOREGROUND - BACKGROUND).add_(BACKGROUND)
-    return sure.masked_fill_(foreground == background, UNKNOWN)
+    # Sums of bytes take a hundredth of the time of assignments by mask.
+    trimap = (foreground > background).view(torch.uint8).mul_(FOREGROUND - UNKNOWN).add_(UNKNOWN)
+    return trimap.sub_((background > foreground).view(torch.uint8).mul_(UNKNOWN - BACKGROUND))
 
 
 def trimap_from_alpha(alpha: Tensor, radius: float) -> Tensor:
