@@ -67,7 +67,8 @@ class ColourStatistics:
         blurred, spare = self._counts, self._spare
         for axis in range(1, 6):
             blurred = _blur(blurred, axis, spare[axis % 2])
-        foreground, total = blurred[0].flatten(2), (blurred[0] + blurred[1]).flatten(2)
+        foreground, background = blurred.mul_(0.5**5).flatten(3)
+        total = background.add_(foreground)
         foreground_all, total_all = foreground.sum((0, 1)), total.sum((0, 1))
         anywhere = (foreground_all + GLOBAL_DOUBT / 2) / (total_all + GLOBAL_DOUBT)
         judgement: Tensor = (foreground + LOCAL_DOUBT * anywhere).div_(total.add_(LOCAL_DOUBT))
@@ -118,10 +119,10 @@ def colour_bins(rgb: Tensor) -> Tensor:
 
 
 def _blur(counts: Tensor, axis: int, out: Tensor) -> Tensor:
-    """(1, 2, 1) / 4 along one axis, nothing coming in from outside."""
+    """(1, 2, 1) / 2 along one axis, nothing coming in from outside."""
     length = counts.shape[axis]
-    torch.mul(counts, 0.5, out=out)
-    if length > 1:
-        out.narrow(axis, 1, length - 1).add_(counts.narrow(axis, 0, length - 1), alpha=0.25)
-        out.narrow(axis, 0, length - 1).add_(counts.narrow(axis, 1, length - 1), alpha=0.25)
+    first, rest = counts.narrow(axis, 0, 1), counts.narrow(axis, 1, length - 1)
+    out.narrow(axis, 0, 1).copy_(first)
+    torch.add(rest, counts.narrow(axis, 0, length - 1), alpha=0.5, out=out.narrow(axis, 1, length - 1))
+    out.narrow(axis, 0, length - 1).add_(rest, alpha=0.5)
     return out
