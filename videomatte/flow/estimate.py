@@ -56,7 +56,12 @@ def estimate_both_flows(first: Described, second: Described) -> tuple[Tensor, Te
     """
     _check_equal(first, second)
     there = [Level(*map(torch.cat, zip(*pair, strict=True))) for pair in zip(first.levels, second.levels, strict=True)]
-    back = [Level(*(part.roll(first.shape[0], dims=0) for part in level)) for level in there]
+    # Slopes are asked of the picture alone whose flow is looked for.
+    batch = first.shape[0]
+    back = [
+        level._replace(brightness=level.brightness.roll(batch, dims=0), features=level.features.roll(batch, dims=0))
+        for level in there
+    ]
     forward, backward = _search(there, back).chunk(2)
     return forward, backward
 

@@ -114,7 +114,8 @@ def snap_to_whole(first: Tensor, second: Readable, flow: Tensor) -> Tensor:
         ``[B, 2, H, W]``.
     """
     whole = flow.round()
-    misfit, misfit_of_whole = _misfits(first, second, [flow, whole])
+    # One after the other: at the finest level both at once are more than the processor keeps at hand.
+    (misfit,), (misfit_of_whole,) = (_misfits(first, second, [candidate]) for candidate in (flow, whole))
     return torch.lerp(flow, whole, step(misfit - 2 * misfit_of_whole))
 
 

@@ -131,7 +131,7 @@ def _solve(data: _Normal, right: Tensor, below: Tensor, flow: Tensor, effort: Ef
     determinant = (xx * yy).addcmul_(xy, xy, value=-1)
     own, other = torch.stack([yy, xx]).div_(determinant), xy / determinant
     constant = torch.stack([data.x.flatten(), data.y.flatten()])
-    states = [_State.of(rows, width, count) for rows in flow.new_zeros(2, 2, count + 2 * width)]
+    states = [_State.of(rows, width, count) for rows in (flow.new_zeros(2, count + 2 * width) for _ in range(2))]
     for state in states:
         state.here.copy_(flow.transpose(0, 1).flatten(1))
     pulled = torch.empty_like(constant)
