@@ -7,7 +7,7 @@ alpha >= 0.5 with the mask; cover is the share of softly covered pixels (0.02 < 
 holds, least that of the worst frame; band is its area against that of the true trimap; MAD is of alpha, in thousandths.
 ``share`` is the part of the CPU time of matting and carrying together that goes into carrying. With ``--runs`` the
 whole line runs as well, from decoding to encoding, foregrounds and calming included, and ``of run`` is the part of its
-stages' seconds (of the wall's clock: leave the machine alone) that goes into carrying.
+CPU time that carrying takes.
 """
 
 import argparse
@@ -98,19 +98,21 @@ def carried(clip: Clip, keyframes: list[int], matting: Timed) -> list[MatteFrame
     return list(stage(iter(clip.frames)))
 
 
-def share_of_run(clip: Clip, keyframes: list[int], model: str) -> float:
+def run_seconds(clip: Clip, keyframes: list[int], model: str) -> float:
+    """CPU time of the whole line, at its defaults."""
+    started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         trimaps = [Path(folder) / f"{index}.png" for index in keyframes]
         for path, index in zip(trimaps, keyframes, strict=True):
             Image.fromarray(clip.trimap(index)[0].numpy()).save(path)
-        report = videomatte.matte(
+        videomatte.matte(
             clip.path,
             Path(folder) / "matte.mov",
             trimap=[f"{path.stem}={path}" for path in trimaps],
             model=model,
             end=str(len(clip.frames)),
         )
-    return next(stage.share for stage in report.stages if stage.name == "trimap")
+    return time.process_time() - started
 
 
 def per_frame(clip: Clip, trimaps: list[Tensor], matting: Timed) -> list[MatteFrame]:
@@ -188,10 +190,11 @@ def main() -> None:
             matting = Timed(open_matting(arguments.model, torch.device("cpu")))
             started = time.process_time()
             mattes = run(matting)
-            share = 1 - matting.seconds / (time.process_time() - started)
-            row = {**measure(clip, mattes), "share": share}
+            seconds = time.process_time() - started
+            carrying = seconds - matting.seconds
+            row = {**measure(clip, mattes), "share": carrying / seconds}
             if arguments.runs and title in keyframes:
-                row["of run"] = share_of_run(clip, keyframes[title], arguments.model)
+                row["of run"] = carrying / run_seconds(clip, keyframes[title], arguments.model)
             results.setdefault(name, {})[title] = row
             cells = (f"{row[key]:.3f}" if key in row else "" for key in columns)
             print(f"| {name} | {title} | {' | '.join(cells)} |", flush=True)
