@@ -1,11 +1,13 @@
 """Trimaps carried from keyframes, beside chained DIS flow and beside true trimaps on every frame.
 
-    python benchmarks/propagation.py DATA [--model embedded] [--cases 07 02] [--output results.json]
+    python benchmarks/propagation.py DATA [--model embedded] [--cases blackswan 02] [--runs] [--output results.json]
 
 DATA holds ``07_vos`` (clips with a mask per frame) and ``02`` to ``05`` (clips with an alpha per frame). IoU is that of
 alpha >= 0.5 with the mask; cover is the share of softly covered pixels (0.02 < alpha < 0.98) that the unknown band
 holds, least that of the worst frame; band is its area against that of the true trimap; MAD is of alpha, in thousandths.
-``share`` is the part of a run's CPU time, decoding and encoding not counted, that goes into carrying.
+``share`` is the part of the CPU time of matting and carrying together that goes into carrying. With ``--runs`` the
+whole line runs as well, from decoding to encoding, foregrounds and calming included, and ``of run`` is the part of its
+CPU time that carrying takes.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import contextlib
 import itertools
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,8 +23,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+import videomatte
 from videomatte.flow import warp
 from videomatte.io import open_source
 from videomatte.matting import open_matting
@@ -37,6 +42,7 @@ RADIUS, BAND = 7, 8
 class Clip:
     """Frames and their true alphas or masks."""
 
+    path: Path
     frames: list[Frame]
     true: list[Tensor]
     has_softness: bool
@@ -55,10 +61,17 @@ def first(path: Path, count: int) -> list[Frame]:
 def load(data: Path, name: str) -> Clip:
     if (folder := data / "07_vos" / name).is_dir():
         masks = first(folder / "mask", 25)
-        return Clip(first(folder / "rgb", 25), [unit_range(mask.rgb[:1]) for mask in masks], has_softness=False)
+        return Clip(
+            folder / "rgb", first(folder / "rgb", 25), [unit_range(mask.rgb[:1]) for mask in masks], has_softness=False
+        )
     folder = next(path for path in next(data.glob(f"{name}*")).iterdir() if path.is_dir())
     alphas = first(folder / "alpha", 48)
-    return Clip(first(folder / "input.mp4", 48), [unit_range(alpha.rgb[:1]) for alpha in alphas], has_softness=True)
+    return Clip(
+        folder / "input.mp4",
+        first(folder / "input.mp4", 48),
+        [unit_range(alpha.rgb[:1]) for alpha in alphas],
+        has_softness=True,
+    )
 
 
 class Timed:
@@ -83,6 +96,23 @@ def carried(clip: Clip, keyframes: list[int], matting: Timed) -> list[MatteFrame
         reopen=lambda start, end: contextlib.nullcontext(clip.frames[start:end]),
     )
     return list(stage(iter(clip.frames)))
+
+
+def run_seconds(clip: Clip, keyframes: list[int], model: str) -> float:
+    """CPU time of the whole line, at its defaults."""
+    started = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        trimaps = [Path(folder) / f"{index}.png" for index in keyframes]
+        for path, index in zip(trimaps, keyframes, strict=True):
+            Image.fromarray(clip.trimap(index)[0].numpy()).save(path)
+        videomatte.matte(
+            clip.path,
+            Path(folder) / "matte.mov",
+            trimap=[f"{path.stem}={path}" for path in trimaps],
+            model=model,
+            end=str(len(clip.frames)),
+        )
+    return time.process_time() - started
 
 
 def per_frame(clip: Clip, trimaps: list[Tensor], matting: Timed) -> list[MatteFrame]:
@@ -131,11 +161,11 @@ CASES: dict[str, list[list[int]]] = {
 }
 
 
-def runs(clip: Clip, choices: list[list[int]]) -> dict[str, Callable[[Timed], list[MatteFrame]]]:
+def runs(clip: Clip, choices: dict[str, list[int]]) -> dict[str, Callable[[Timed], list[MatteFrame]]]:
     """What is compared, by its name in the table."""
-    found = {f"keyframes {keys}": partial(carried, clip, keys) for keys in choices}
+    found = {title: partial(carried, clip, keys) for title, keys in choices.items()}
     with contextlib.suppress(ImportError):
-        found["chained DIS [0]"] = partial(per_frame, clip, chained_dis(clip, choices[0]))
+        found["chained DIS [0]"] = partial(per_frame, clip, chained_dis(clip, [0]))
     true = [clip.trimap(index) for index in range(len(clip.frames))]
     return {**found, "true on every frame": partial(per_frame, clip, true)}
 
@@ -145,21 +175,26 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=CASES)
+    parser.add_argument("--runs", action="store_true")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     results: dict[str, dict[str, dict[str, float]]] = {}
-    columns = ("IoU", "MAD", "cover", "least", "band", "share")
+    columns = ("IoU", "MAD", "cover", "least", "band", "share", *(["of run"] if arguments.runs else []))
     print(f"| clip | trimaps | {' | '.join(columns)} |\n|---|---|{'---:|' * len(columns)}")
     for name in arguments.cases:
         clip = load(arguments.data, name)
-        for title, run in runs(clip, CASES[name]).items():
+        keyframes = {f"keyframes {keys}": keys for keys in CASES[name]}
+        for title, run in runs(clip, keyframes).items():
             matting = Timed(open_matting(arguments.model, torch.device("cpu")))
             started = time.process_time()
             mattes = run(matting)
-            share = 1 - matting.seconds / (time.process_time() - started)
-            row = {**measure(clip, mattes), "share": share}
+            seconds = time.process_time() - started
+            carrying = seconds - matting.seconds
+            row = {**measure(clip, mattes), "share": carrying / seconds}
+            if arguments.runs and title in keyframes:
+                row["of run"] = carrying / run_seconds(clip, keyframes[title], arguments.model)
             results.setdefault(name, {})[title] = row
             cells = (f"{row[key]:.3f}" if key in row else "" for key in columns)
             print(f"| {name} | {title} | {' | '.join(cells)} |", flush=True)

@@ -66,6 +66,7 @@ LAYERS = [
         "videomatte.trimaps.registration",
         "videomatte.trimaps.screen",
         "videomatte.trimaps.silhouette",
+        "videomatte.trimaps.small",
         "videomatte.trimaps.statistics",
     },
     {  # stages, and what they are run with

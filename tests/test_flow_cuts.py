@@ -13,6 +13,7 @@ from torch import Tensor
 from videomatte import open_source
 from videomatte.errors import ShapeError
 from videomatte.flow import continuity, is_cut
+from videomatte.flow.cuts import CUT_BELOW
 from videomatte.types import unit_range
 
 
@@ -69,6 +70,16 @@ def test_unrelated_pictures_are_cuts() -> None:
     for first, second in pairwise([*pictures, pictures[0]]):
         assert is_cut(first, second).item()
         assert is_cut(second, first).item()
+
+
+@pytest.mark.parametrize("shift", [0, 6, 40, 70, 130])
+def test_a_cut_is_what_lacks_continuity(shift: int) -> None:
+    """However far the search has to go: a pixel of the thumbnails is 8 of these, the reach is 75."""
+    image = skimage.data.astronaut()
+    first, second = picture(image), picture(image[:, shift:])
+    first = first[..., : second.shape[3]]
+    assert is_cut(first, second).item() == (continuity(first, second) < CUT_BELOW).item()
+    assert shift > 70 or not is_cut(first, second).item()
 
 
 def test_a_wall_without_texture_is_judged_by_its_colour() -> None:

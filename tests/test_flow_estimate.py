@@ -11,7 +11,7 @@ from skimage.transform import AffineTransform, warp as sk_warp
 from torch import Tensor
 
 from videomatte.errors import ShapeError
-from videomatte.flow import estimate_both_flows, estimate_flow, flow_confidence
+from videomatte.flow import describe, estimate_both_flows, estimate_flow, flow_confidence
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
@@ -113,7 +113,9 @@ def test_pictures_of_a_batch_do_not_see_one_another(texture: Tensor) -> None:
     both = estimate_flow(torch.cat([first, second]), torch.cat([second, first]))
     # Batched products may sum in another order; what matters is that nothing but rounding differs.
     torch.testing.assert_close(both, torch.cat([one, other]), atol=2e-2, rtol=0)
-    torch.testing.assert_close(torch.cat(estimate_both_flows(first, second)), both, atol=2e-2, rtol=0)
+    torch.testing.assert_close(
+        torch.cat(estimate_both_flows(describe(first), describe(second))), both, atol=2e-2, rtol=0
+    )
 
 
 def test_confidence_falls_where_the_background_is_hidden() -> None:
@@ -122,7 +124,7 @@ def test_confidence_falls_where_the_background_is_hidden() -> None:
     first, second = background.clone(), background.clone()
     first[..., 100:180, 120:200] = cat
     second[..., 100:180, 140:220] = cat
-    forward, back = estimate_both_flows(first, second)
+    forward, back = estimate_both_flows(describe(first), describe(second))
     confidence = flow_confidence(forward, back)[0, 0]
     assert confidence[110:170, 205:215].mean() < 0.3  # covered by the cat in the second picture
     assert confidence[110:170, 130:190].mean() > 0.9  # the cat

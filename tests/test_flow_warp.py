@@ -7,7 +7,7 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from videomatte.errors import ShapeError
-from videomatte.flow import lands_inside, resize_flow, warp, warp_at
+from videomatte.flow import Readable, lands_inside, resize_flow, warp, warp_at
 
 
 def flow_of(dx: float, dy: float, height: int, width: int, batch: int = 1) -> Tensor:
@@ -97,3 +97,20 @@ def test_wrong_shapes_are_told() -> None:
         warp(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 2, 8, 8))
     with pytest.raises(ShapeError, match="lands_inside"):
         lands_inside(torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(("height", "width"), [(37, 53), (33, 65), (2, 3), (1, 1)])
+def test_a_readable_reads_as_warp_does(height: int, width: int) -> None:
+    images, flows = torch.rand(2, 3, height, width), 9 * torch.randn(2, 2, 4, height, width)
+    flows[:, :, :2] = flows[:, :, :2].round()
+    flows[:, :, 0] = 0
+    read, outside = Readable(images).read(flows)
+    assert torch.equal(read[:, :, 0], images)
+    assert torch.equal(read[:, :, 1], warp(images, flows[:, :, 1]))  # whole flows, to the bit
+    for each, flow in enumerate(flows.unbind(2)):
+        # Float32 coordinates are off by up to 1e-5 px on a picture this size, times a contrast of at most 1.
+        torch.testing.assert_close(read[:, :, each], warp(images, flow), rtol=0, atol=5e-5)
+        assert torch.equal(outside[:, :, each] == 0, lands_inside(flow))
+    one, beyond = Readable(images).read(flows[:, :, 3])
+    assert torch.equal(one, read[:, :, 3])
+    assert torch.equal(beyond, outside[:, :, 3])

@@ -16,8 +16,9 @@ from videomatte.trimaps.belief import Belief, believed_of_trimap, carry, fuse, l
 from videomatte.trimaps.from_behind import LEVELS, BeliefStore
 from videomatte.trimaps.morphology import trimap_from_alpha
 from videomatte.trimaps.propagate import Propagate
-from videomatte.trimaps.statistics import ColourStatistics
-from videomatte.types import Frame, MatteFrame
+from videomatte.trimaps.small import SmallPicture, reduced
+from videomatte.trimaps.statistics import ColourStatistics, colour_bins
+from videomatte.types import Frame, MatteFrame, from_unit_range, unit_range
 
 WIDTH, HEIGHT, COUNT = 192, 108, 10
 BAND = 5
@@ -149,13 +150,14 @@ def test_where_nothing_moves_nothing_changes() -> None:
     trimap[:, 22:38, 32:48] = 255
     belief = believed_of_trimap(trimap, 60, 80)
     statistics = ColourStatistics(60, 80)
-    learn(statistics, small, belief)
-    still = carry(belief, small, small, statistics)
+    here = SmallPicture(small)
+    learn(statistics, here, belief)
+    still = carry(belief, here, SmallPicture(small), statistics)
     assert torch.equal(still.softness, belief.softness)
     assert torch.equal(still.confidence, torch.ones_like(still.confidence))
     assert (still.subject[trimap[None] == 255] > 0.9).all()
     assert (still.subject[trimap[None] == 0] < 0.1).all()
-    shifted = carry(belief, small, small.roll((3, -4), (2, 3)), statistics)
+    shifted = carry(belief, here, SmallPicture(small.roll((3, -4), (2, 3))), statistics)
     moved = trimap.roll((3, -4), (1, 2))[None]
     assert ((shifted.subject > 0.5) == (moved == 255))[moved != 128].float().mean() > 0.98
 
@@ -196,6 +198,17 @@ def test_stored_beliefs_come_back_once() -> None:
         assert store.take(3) is None
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
+def test_reduced_planes_keep_their_place(dtype: torch.dtype) -> None:
+    ramp = torch.linspace(0.1, 0.9, 96).expand(2, 54, 96)
+    planes = from_unit_range(ramp, dtype)
+    assert torch.equal(reduced(planes, 54, 96)[0], unit_range(planes))
+    small = reduced(planes, 18, 32)[0]
+    # The mean of a ramp is its middle; one step of 8 bits for rounding twice. Borders see to one side alone.
+    expected = ramp.unflatten(2, (32, 3)).mean(3)[:, ::3]
+    torch.testing.assert_close(small[..., 1:-1], expected[..., 1:-1], rtol=0, atol=1 / 255)
+
+
 def test_statistics_tell_colours_apart_by_place() -> None:
     """Red is the subject's on the left and the background's on the right; green has not been seen."""
     rgb = torch.zeros(1, 3, 32, 64)
@@ -203,14 +216,14 @@ def test_statistics_tell_colours_apart_by_place() -> None:
     left = torch.zeros(1, 1, 32, 64)
     left[..., :32] = 1
     statistics = ColourStatistics(32, 64)
-    statistics.learn(rgb, left, 1 - left)
-    word = statistics.judge(rgb)
+    statistics.learn(colour_bins(rgb), left, 1 - left)
+    word = statistics.judge(colour_bins(rgb))
     # A part of 16 pixels, halved by the blur over five axes, against a doubt of 0.3 and a picture that says one half.
     assert (word[..., :24] > 0.85).all()
     assert (word[..., 40:] < 0.15).all()
-    assert torch.equal(statistics.judge(rgb.roll(1, 1)), torch.full((1, 1, 32, 64), 0.5))
+    assert torch.equal(statistics.judge(colour_bins(rgb.roll(1, 1))), torch.full((1, 1, 32, 64), 0.5))
     with pytest.raises(ShapeError, match="pictures must be"):
-        statistics.judge(rgb[..., :60])
+        statistics.judge(colour_bins(rgb[..., :60]))
 
 
 def test_memory_does_not_hold_frames(walk: Clip) -> None:

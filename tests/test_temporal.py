@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import UsageError
-from videomatte.flow import estimate_both_flows, flow_confidence, lands_inside, resize_flow, warp
+from videomatte.flow import describe, estimate_both_flows, flow_confidence, lands_inside, resize_flow, warp
 from videomatte.refine.temporal import (
     CONTRADICTION,
     FLOW_SIDE,
@@ -145,7 +145,7 @@ def plainly_calmed(before: MatteFrame, here: MatteFrame, after: MatteFrame) -> T
     own, trusts, others = planes(here)[:, *box], [], []
     for other in (before, after):
         first, second = (unit_range(m.frame.rgb)[None] for m in (here, other))  # too small to be reduced
-        there, back = estimate_both_flows(first, second, working_side=FLOW_SIDE)
+        there, back = estimate_both_flows(*(describe(small, working_side=FLOW_SIDE) for small in (first, second)))
         flow = resize_flow(there, *size)
         brought = warp(planes(other)[None], flow)[0][:, *box]
         brought[0] = torch.where((brought[0] - own[0]).abs() > SAME, brought[0], own[0])
@@ -153,7 +153,8 @@ def plainly_calmed(before: MatteFrame, here: MatteFrame, after: MatteFrame) -> T
         local = F.avg_pool2d(squares[None], 3, 1, 1, count_include_pad=False)[0]
         likeness = torch.exp(-local / (NOISE**2 * squares.flatten()[::SAMPLED].median() + NOISE_FLOOR**2))
         motion = flow[0][:, *box].square().sum(0) / (SLOW * max(size)) ** 2
-        trusts.append(flow_confidence(there, back)[0, 0][box] * torch.exp(-motion) * likeness)
+        confidence = F.interpolate(flow_confidence(there, back, side=max(size)), size, mode="bilinear")
+        trusts.append(confidence[0, 0][box] * torch.exp(-motion) * likeness)
         others.append(brought)
     doubt = torch.minimum(*trusts) * (1 - torch.exp(-(((others[0][0] - others[1][0]) / CONTRADICTION) ** 2)))
     trusts = [trust * (1 - doubt) for trust in trusts]

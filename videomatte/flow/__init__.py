@@ -2,12 +2,16 @@
 
 from videomatte.flow.consistency import flow_confidence
 from videomatte.flow.cuts import continuity, is_cut
-from videomatte.flow.estimate import WORKING_SIDE, estimate_both_flows, estimate_flow
-from videomatte.flow.warp import lands_inside, resize_flow, warp, warp_at
+from videomatte.flow.description import WORKING_SIDE, Described, describe
+from videomatte.flow.estimate import estimate_both_flows, estimate_flow
+from videomatte.flow.warp import Readable, lands_inside, resize_flow, warp, warp_at
 
 __all__ = [
     "WORKING_SIDE",
+    "Described",
+    "Readable",
     "continuity",
+    "describe",
     "estimate_both_flows",
     "estimate_flow",
     "flow_confidence",

@@ -4,16 +4,16 @@ import torch
 from torch import Tensor
 
 from videomatte.errors import ShapeError
-from videomatte.flow.estimate import WORKING_SIDE
-from videomatte.flow.warp import check_flow, lands_inside, warp
+from videomatte.flow.description import WORKING_SIDE
+from videomatte.flow.warp import Readable, check_flow, dot
 
 __all__ = ["flow_confidence"]
 
 RELATIVE, ABSOLUTE = 0.01, 0.5
-"""Squared error allowed: a share of the squared motion, and squared pixels at working size, for rounding and noise."""
+"""Squared error allowed: a share of the squared motion, and squared pixels, for rounding and noise."""
 
 
-def flow_confidence(flow: Tensor, back: Tensor) -> Tensor:
+def flow_confidence(flow: Tensor, back: Tensor, *, side: int | None = None) -> Tensor:
     """Whether following a flow and then the opposite one leads back to the start.
 
     Where it does not, the pixel is hidden in the other picture or one of the two flows is wrong. The error allowed is
@@ -28,6 +28,8 @@ def flow_confidence(flow: Tensor, back: Tensor) -> Tensor:
     Args:
         flow: ``[B, 2, H, W]`` from the first picture to the second.
         back: ``[B, 2, H, W]`` from the second to the first.
+        side: long side of the picture whose pixels the 0.5 px² are counted in: by default that of the flows, but at
+            most ``WORKING_SIDE``, since a flow enlarged to a larger picture carries its errors with it.
 
     Returns:
         ``[B, 1, H, W]`` in [0, 1], on the pixels of the first picture.
@@ -36,15 +38,14 @@ def flow_confidence(flow: Tensor, back: Tensor) -> Tensor:
         ShapeError: the flows differ in shape or are not as above.
 
     Convention:
-        As Note [flow] in warp.py. The 0.5 px² are counted in pixels of the size flow is worked out at, since a flow
-        enlarged to a larger picture carries its errors with it.
+        As Note [flow] in warp.py.
     """
     check_flow("flow_confidence: flow", flow)
     if back.shape != flow.shape:
         raise ShapeError(f"flow_confidence: flows must be equally large, got {list(flow.shape)} and {list(back.shape)}")
-    returned = warp(back, flow)
-    pixel = max(1.0, max(flow.shape[2:]) / WORKING_SIDE)
-    error = (flow + returned).square().sum(dim=1, keepdim=True)
-    motion = flow.square().sum(dim=1, keepdim=True) + returned.square().sum(dim=1, keepdim=True)
-    confidence = torch.exp2(-error / (RELATIVE * motion + ABSOLUTE * pixel**2))
-    return confidence * lands_inside(flow)
+    returned, outside = Readable(back).read(flow)
+    pixel = max(flow.shape[2:]) / (side or min(WORKING_SIDE, max(flow.shape[2:])))
+    motion = dot(flow, flow).add_(dot(returned, returned))
+    apart = returned.add_(flow)
+    error = dot(apart, apart).div_(motion.mul_(RELATIVE).add_(ABSOLUTE * pixel**2))
+    return torch.exp2(error.neg_()).mul_(1 - outside)

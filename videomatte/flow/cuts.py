@@ -1,5 +1,8 @@
 """Hard cuts: pairs of pictures between which nothing can be followed."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from kornia.color import rgb_to_grayscale
@@ -40,22 +43,11 @@ def continuity(first: Tensor, second: Tensor) -> Tensor:
     Raises:
         ShapeError: the shapes differ or are not as above.
     """
-    if first.ndim != 4 or first.shape[1] != 3 or not first.is_floating_point() or first.shape != second.shape:
-        raise ShapeError(
-            f"continuity: pictures must be [B, 3, H, W] float, equally large, got {list(first.shape)} {first.dtype} "
-            f"and {list(second.shape)} {second.dtype}"
-        )
-    first, second = _thumbnail(first), _thumbnail(second)
-    colours = _histogram_overlap(first, second)
-    brightness_first, brightness_second = rgb_to_grayscale(first), rgb_to_grayscale(second)
-    return torch.minimum(
-        _share_found(brightness_first, brightness_second, colours),
-        _share_found(brightness_second, brightness_first, colours),
-    )
+    return _continuity(*_compared(first, second), _best_matches)
 
 
 def is_cut(first: Tensor, second: Tensor) -> Tensor:
-    """Whether a new shot begins with the second picture.
+    """Whether a new shot begins with the second picture: whether :func:`continuity` is below ``CUT_BELOW``.
 
     Args:
         first: ``[B, 3, H, W]`` floating point, 0..1.
@@ -63,21 +55,65 @@ def is_cut(first: Tensor, second: Tensor) -> Tensor:
 
     Returns:
         ``[B]`` bool.
+
+    Raises:
+        ShapeError: the shapes differ or are not as above.
     """
-    return continuity(first, second) < CUT_BELOW
+    compared = _compared(first, second)
+    # More is found by looking further, never less; and next to nothing moves further than this from frame to frame.
+    cut = _continuity(*compared, _best_matches_nearby) < CUT_BELOW
+    return _continuity(*compared, _best_matches) < CUT_BELOW if bool(cut.any()) else cut
 
 
-def _share_found(first: Tensor, second: Tensor, colours: Tensor) -> Tensor:
-    height, width = first.shape[2:]
-    asked, texture = describe_patches(first, STRIDE)
-    offered, _ = describe_patches(second)
-    similarity = asked.transpose(1, 2) @ offered
+class _Patches(NamedTuple):
+    vectors: Tensor
+    """``[B, PATCH², h, w]``, see :func:`describe_patches`."""
+    texture: Tensor
+    """``[B]``, mean of those that are asked."""
+
+
+def _compared(first: Tensor, second: Tensor) -> tuple[_Patches, _Patches, Tensor]:
+    """Two pictures' patches, and how far their colours overlap, ``[B]``."""
+    if first.ndim != 4 or first.shape[1] != 3 or not first.is_floating_point() or first.shape != second.shape:
+        raise ShapeError(
+            f"continuity: pictures must be [B, 3, H, W] float, equally large, got {list(first.shape)} {first.dtype} "
+            f"and {list(second.shape)} {second.dtype}"
+        )
+    first, second = _thumbnail(first), _thumbnail(second)
+    patches = []
+    for picture in (first, second):
+        described = describe_patches(rgb_to_grayscale(picture))
+        vectors, texture = (part.view(*part.shape[:-1], *picture.shape[2:]) for part in described)
+        patches.append(_Patches(vectors, texture[:, ::STRIDE, ::STRIDE].mean((1, 2))))
+    return patches[0], patches[1], _histogram_overlap(first, second)
+
+
+def _continuity(
+    first: _Patches, second: _Patches, colours: Tensor, best_matches: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    shares = [
+        (best_matches(asked.vectors, offered.vectors).mean(1) + COLOUR_SHARE * colours) / (asked.texture + COLOUR_SHARE)
+        for asked, offered in ((first, second), (second, first))
+    ]
+    return torch.minimum(*shares)
+
+
+def _best_matches(asked: Tensor, offered: Tensor) -> Tensor:
+    """Correlation of every STRIDE-th patch with the best in reach, ``[B, N]``; 0 where all contradict it."""
+    similarity = asked[..., ::STRIDE, ::STRIDE].flatten(2).transpose(1, 2) @ offered.flatten(2)
     # Rows and columns apart: all pairs of places would be made of large tensors of whole numbers.
-    far_down, far_across = (_far(length, first.device) for length in (height, width))
+    far_down, far_across = (_far(length, asked.device) for length in asked.shape[2:])
     far = far_down[:, None, :, None] | far_across[None, :, None, :]
-    similarity.masked_fill_(far.reshape(similarity.shape[1:]), 0)
-    found = similarity.amax(dim=2)
-    return (found.mean(dim=1) + COLOUR_SHARE * colours) / (texture.mean(dim=1) + COLOUR_SHARE)
+    return similarity.masked_fill_(far.reshape(similarity.shape[1:]), 0).amax(dim=2)
+
+
+def _best_matches_nearby(asked: Tensor, offered: Tensor) -> Tensor:
+    """The same, of places at most one pixel of the thumbnail away."""
+    height, width = asked.shape[2:]
+    asked, padded = asked[..., ::STRIDE, ::STRIDE].contiguous(), F.pad(offered, (1, 1, 1, 1))
+    shifted = (padded[:, :, y : y + height : STRIDE, x : x + width : STRIDE] for y in range(3) for x in range(3))
+    similarities = [(asked * patches).sum(1) for patches in shifted]
+    return torch.stack(similarities).amax(0).clamp_(min=0).flatten(1)
 
 
 def _far(length: int, device: torch.device) -> Tensor:

@@ -1,4 +1,5 @@
-"""Pictures moved along a flow. The one caller of kornia's remap.
+"""Pictures moved along a flow. The one caller of kornia's remap, which reads any picture anywhere; :class:`Readable` is
+for small ones that are read again and again.
 
 Note [flow]: a flow is ``[B, 2, H, W]`` float, channel 0 dx to the right and channel 1 dy downwards, in pixels of its
 own size. The flow from ``first`` to ``second`` lives on the pixels of ``first`` and says where each has gone:
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from videomatte.errors import ShapeError
 
-__all__ = ["check_flow", "lands_inside", "resize_flow", "warp", "warp_at"]
+__all__ = ["Readable", "check_flow", "dot", "lands_inside", "resize_flow", "step", "warp", "warp_at"]
 
 
 def warp(image: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = "bilinear") -> Tensor:
@@ -78,6 +79,64 @@ def warp_at(image: Tensor, flow: Tensor, places: Tensor) -> Tensor:
         )
     x, y = flow[0] + places % image.shape[2], flow[1] + places // image.shape[2]
     return _fetch(image[None], flow[None, :, None], x[None, None], y[None, None])[0, :, 0]
+
+
+class Readable:
+    """Pictures prepared to be read between their pixels again and again: half of the time of :func:`warp`, or less.
+
+    Args:
+        images: ``[B, C, H, W]`` float32 or float64, finite: next to an infinite pixel a whole flow gives NaN.
+
+    Convention:
+        As :func:`warp`, whole flows to the bit as well: grid_sample's way from [-1, 1] back to pixels rounds nothing
+        where a side is a power of two and one, so pictures are padded to that, with their border's pixels.
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        height, width = images.shape[2:]
+        sides = [1 + (1 << max(0, side - 2).bit_length()) for side in (height, width)]
+        self._padded = F.pad(images, (0, sides[1] - width, 0, sides[0] - height), mode="replicate")
+        down, across = (2 / (side - 1) for side in sides)
+        self._scale = images.new_tensor([across, down]).view(2, 1, 1, 1)
+        self._start = images.new_empty(2, 1, height, width)
+        self._start[0] = torch.arange(width, device=images.device) * across - 1
+        self._start[1] = torch.arange(height, device=images.device)[:, None] * down - 1
+        self._last = self._start[..., -1:, -1:]
+
+    def read(self, flows: Tensor) -> tuple[Tensor, Tensor]:
+        """Read along one flow or several.
+
+        Args:
+            flows: ``[B, 2, H, W]``, or K at once, ``[B, 2, K, H, W]``.
+
+        Returns:
+            ``images(x + flow(x))``, ``[B, C, H, W]`` or ``[B, C, K, H, W]``; and 1 where that lies outside the
+            pictures, else 0, floats, for these are ten times as fast to go on with, ``[B, 1, H, W]`` or
+            ``[B, 1, K, H, W]``.
+        """
+        several = flows.unsqueeze(2) if flows.ndim == 4 else flows
+        places = torch.addcmul(self._start, several, self._scale)
+        beyond = torch.minimum(places, self._last).clamp_(min=-1).sub_(places).abs_()
+        outside = step(beyond[:, :1] + beyond[:, 1:])
+        # The grid stays planar: grid_sample reads it so without having x and y laid side by side first.
+        grid = places.flatten(2, 3).permute(0, 2, 3, 1)
+        read = F.grid_sample(self._padded, grid, padding_mode="border", align_corners=True)
+        return read.view(*read.shape[:2], *flows.shape[2:]), outside.view(-1, 1, *flows.shape[2:])
+
+
+def step(values: Tensor) -> Tensor:
+    """1 above 0, else 0, in place. Comparing floats and choosing by what comes of it, bools, take five to ten times as
+    long as arithmetic on a CPU."""
+    return values.mul_(1e30).clamp_(0, 1)
+
+
+def dot(one: Tensor, other: Tensor) -> Tensor:
+    """Scalar product over channels, ``[B, C, ...]`` to ``[B, 1, ...]``: for few of them a fraction of the time that
+    ``Tensor.sum`` takes."""
+    total = one[:, :1] * other[:, :1]
+    for channel in range(1, one.shape[1]):
+        total.addcmul_(one[:, channel : channel + 1], other[:, channel : channel + 1])
+    return total
 
 
 def _fetch(image: Tensor, flow: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import UsageError
-from videomatte.flow import estimate_both_flows, flow_confidence, is_cut, resize_flow, warp_at
+from videomatte.flow import Described, describe, estimate_both_flows, flow_confidence, is_cut, resize_flow, warp_at
 from videomatte.trimaps.morphology import dilate_square
 from videomatte.types import UNKNOWN, MatteFrame, finite_unit_range
 
@@ -184,7 +185,7 @@ def _mean(own: Tensor, own_weight: Tensor, others: list[Tensor], weights: list[T
     return own + change / sum(weights, start=own_weight).clamp(min=1e-4)
 
 
-@dataclass(slots=True)
+@dataclass
 class _View:
     """A matte in the window, its picture reduced, and its links to its neighbours."""
 
@@ -201,6 +202,11 @@ class _View:
             size = [max(8, round(n * scale)) for n in picture.shape[2:]]
             picture = F.interpolate(picture, size, mode="bilinear", antialias=True, align_corners=False)
         return cls(matte, picture)
+
+    @cached_property
+    def described(self) -> Described:
+        """What the flows to either neighbour need of it."""
+        return describe(self.small, working_side=FLOW_SIDE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +225,9 @@ class _Link:
             return None
         if bool(is_cut(first.small, second.small)):
             return None
-        there, back = estimate_both_flows(first.small, second.small, working_side=FLOW_SIDE)
-        return cls(there, back, flow_confidence(there, back), flow_confidence(back, there))
+        there, back = estimate_both_flows(first.described, second.described)
+        side = max(first.small.shape[2:])
+        return cls(there, back, flow_confidence(there, back, side=side), flow_confidence(back, there, side=side))
 
 
 def _likeness(first: Tensor, second: Tensor, places: _Places) -> Tensor:

@@ -22,15 +22,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.flow import estimate_both_flows, flow_confidence, warp
+from videomatte.flow import Readable, estimate_both_flows, flow_confidence, resize_flow
 from videomatte.trimaps.morphology import dilate, trimap_of
+from videomatte.trimaps.small import SmallPicture, reduced
 from videomatte.trimaps.statistics import ColourStatistics
-from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN
+from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, from_unit_range
 
-__all__ = ["Belief", "after_matting", "believed_of_trimap", "carry", "fuse", "learn", "settled", "trimap_from_belief"]
+__all__ = [
+    "Belief",
+    "Seen",
+    "after_matting",
+    "believed_of_trimap",
+    "carry",
+    "fuse",
+    "learn",
+    "seen_by_matting",
+    "settled",
+    "trimap_from_belief",
+]
 
-FLOW_SIDE = 240
-"""Long side at which motion is estimated here: at 480, three times the work, masks overlap by a hundredth more."""
 CLEAR = 0.02
 """Probabilities are cut off here and at 1 - CLEAR: no single witness decides alone."""
 COLOUR_WEIGHT = 0.8
@@ -76,31 +86,36 @@ def believed_of_trimap(trimap: Tensor, height: int, width: int) -> Belief:
         height: rows of the small picture.
         width: columns of the small picture.
     """
-    foreground, background = _reduce(torch.cat([trimap == FOREGROUND, trimap == BACKGROUND]), height, width)
+    sure = torch.cat([trimap == FOREGROUND, trimap == BACKGROUND]).float()[None]
+    foreground, background = F.adaptive_avg_pool2d(sure, (height, width)).chunk(2, dim=1)
     unknown = 1 - foreground - background
     return Belief(foreground + unknown / 2, unknown, torch.ones_like(unknown), torch.ones_like(unknown))
 
 
-def carry(belief: Belief, before: Tensor, after: Tensor, statistics: ColourStatistics) -> Belief:
+def carry(belief: Belief, before: SmallPicture, after: SmallPicture, statistics: ColourStatistics) -> Belief:
     """What is to be believed of a neighbouring frame.
 
     Args:
         belief: of a frame.
-        before: ``[1, 3, h, w]`` float in 0..1, its small picture.
+        before: its small picture.
         after: the neighbour's, be it later or earlier in the clip.
         statistics: of colours, as known so far.
 
     Convention:
         Flow lives on ``after`` and fetches from ``before`` (Note [flow] in flow/warp.py).
     """
-    back, there = estimate_both_flows(after, before, working_side=FLOW_SIDE)
-    confidence = flow_confidence(back, there)
+    back, there = estimate_both_flows(after.described, before.described)
+    confidence = flow_confidence(back, there, side=max(after.size))
     # In the soft region itself flow is as often the background's.
     opaque = ((belief.subject > 1 - LEARNED) & (belief.softness <= SOFT_ABOVE)).float()
-    subject, trust, opaque = warp(torch.cat([belief.subject, belief.trust, opaque], dim=1), back).chunk(3, dim=1)
-    softness = warp(belief.softness, _spread(back, confidence * opaque))
-    odds = confidence * _odds(subject) + COLOUR_WEIGHT * _odds(statistics.judge(after))
-    return Belief(torch.sigmoid(odds), softness, AGING * trust * (1 + confidence) / 2, confidence)
+    opaque, _ = Readable(_resize(opaque, back)).read(back)
+    spread = _spread(back, confidence * opaque)
+    softness, _ = Readable(belief.softness).read(resize_flow(spread, *after.size))
+    moved, _ = Readable(torch.cat([belief.subject, belief.trust], dim=1)).read(resize_flow(back, *after.size))
+    subject, trust = moved.chunk(2, dim=1)
+    confidence = _resize(confidence, belief.subject)
+    odds = _odds(subject).mul_(confidence).add_(_odds(statistics.judge(after.bins)), alpha=COLOUR_WEIGHT)
+    return Belief(odds.sigmoid_(), softness, (1 + confidence).mul_(AGING / 2).mul_(trust), confidence)
 
 
 def fuse(one: Belief, other: Belief) -> Belief:
@@ -121,25 +136,38 @@ def settled(belief: Belief) -> Belief:
     return belief._replace(subject=torch.sigmoid(SETTLING * _odds(belief.subject)))
 
 
-def after_matting(belief: Belief, trimap: Tensor, alpha: Tensor) -> Belief:
-    """The belief to go on from, corrected by what the matting saw.
+class Seen(NamedTuple):
+    """What a matte says, on the small picture; each ``[1, 1, h, w]``."""
 
-    Only where the trimap left it the choice does a matte say something new.
+    odds: Tensor
+    """Log-odds that the pixel is the subject's."""
+    asked: Tensor
+    """1 where the trimap left it the choice, for only there it says something new; else 0."""
+
+
+def seen_by_matting(trimap: Tensor, alpha: Tensor, height: int, width: int) -> Seen:
+    """What a matte says.
 
     Args:
-        belief: of the frame, before its matting.
         trimap: ``[1, H, W]`` uint8, what the matting was given.
         alpha: ``[1, H, W]`` float32, what it gave.
+        height: rows of the small picture.
+        width: columns of the small picture.
     """
-    height, width = belief.subject.shape[2:]
-    alpha, asked = _reduce(torch.cat([alpha, (trimap == UNKNOWN).float()]), height, width)
-    odds = torch.where(asked > 0, _odds(alpha) + _odds(belief.subject), SETTLING * _odds(belief.subject))
-    return belief._replace(subject=torch.sigmoid(odds))
+    asked = (trimap == UNKNOWN).byte().mul_(255)
+    alpha, asked = reduced(torch.cat([from_unit_range(alpha, torch.uint8), asked]), height, width).chunk(2, dim=1)
+    return Seen(_odds(alpha), asked.mul_(255).clamp_(max=1))
 
 
-def learn(statistics: ColourStatistics, small: Tensor, belief: Belief) -> None:
+def after_matting(belief: Belief, seen: Seen) -> Belief:
+    """The belief of a frame before its matting, corrected by what that saw: the one to go on from."""
+    odds = _odds(belief.subject)
+    return belief._replace(subject=torch.lerp(odds * SETTLING, odds + seen.odds, seen.asked).sigmoid_())
+
+
+def learn(statistics: ColourStatistics, small: SmallPicture, belief: Belief) -> None:
     """Let the statistics learn from what is surely one or the other."""
-    statistics.learn(small, belief.subject > 1 - LEARNED, belief.subject < LEARNED)
+    statistics.learn(small.bins, belief.subject > 1 - LEARNED, belief.subject < LEARNED)
 
 
 def trimap_from_belief(belief: Belief, height: int, width: int) -> Tensor:
@@ -165,34 +193,32 @@ def trimap_from_belief(belief: Belief, height: int, width: int) -> Tensor:
     unsure = ~soft & (border | (undecided & dilate(border, REACH)))
     doubtful = (soft | unsure) & (belief.confidence < 0.5)
     unsure = soft | dilate(unsure, MARGIN) | dilate(doubtful, WIDE_MARGIN)
-    sure = torch.cat([inside & ~unsure, ~inside & ~unsure], dim=1).float()
+    # 1 where it is surely in front, -1 where surely behind; between the two there is always some border.
+    sure = inside.view(torch.int8).mul(2).sub_(1).mul_((~unsure).view(torch.int8)).float()
     if sure.shape[2:] != (height, width):
         sure = F.interpolate(sure, size=(height, width), mode="bilinear", align_corners=False)
-    foreground, background = (sure[0] > 0.5).chunk(2)
-    return trimap_of(foreground, background)
+    return trimap_of(sure[0] > 0.5, sure[0] < -0.5)
 
 
 def _spread(flow: Tensor, weight: Tensor) -> Tensor:
     """Flow where it has weight, and from there outwards: means over ever larger squares, the smallest that has any
     (the pull-push of Gortler et al., "The Lumigraph", SIGGRAPH 1996)."""
-    levels = [(flow * weight, weight)]
-    while max(levels[-1][1].shape[2:]) > 1:
-        levels.append((F.avg_pool2d(levels[-1][0], 2, ceil_mode=True), F.avg_pool2d(levels[-1][1], 2, ceil_mode=True)))
-    total, known = levels.pop()
-    spread = total / known.clamp(min=1e-6)
-    for total, known in reversed(levels):
+    levels = [torch.cat([flow * weight, weight], dim=1)]
+    while max(levels[-1].shape[2:]) > 1:
+        levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))
+    coarsest = levels.pop()
+    spread = coarsest[:, :2] / coarsest[:, 2:].clamp(min=1e-6)
+    for level in reversed(levels):
+        total, known = level[:, :2], level[:, 2:]
         spread = F.interpolate(spread, size=known.shape[2:], mode="bilinear", align_corners=False)
         spread = torch.where(known > 0.1, total / known.clamp(min=1e-6), spread)
     return spread
 
 
+def _resize(plane: Tensor, like: Tensor) -> Tensor:
+    size = like.shape[2:]
+    return plane if plane.shape[2:] == size else F.interpolate(plane, size, mode="bilinear", align_corners=False)
+
+
 def _odds(probability: Tensor) -> Tensor:
     return torch.logit(probability, eps=CLEAR)
-
-
-def _reduce(planes: Tensor, height: int, width: int) -> tuple[Tensor, ...]:
-    """``[C, H, W]`` averaged down to C small pictures ``[1, 1, height, width]``."""
-    planes = planes.float()[None]
-    if planes.shape[2:] != (height, width):
-        planes = F.adaptive_avg_pool2d(planes, (height, width))
-    return planes.unsqueeze(2).unbind(1)

@@ -16,19 +16,17 @@ from typing import Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import InputError
 from videomatte.flow import is_cut
 from videomatte.trimaps.belief import Belief, believed_of_trimap, carry, learn, settled
+from videomatte.trimaps.small import SmallPicture
 from videomatte.trimaps.statistics import ColourStatistics
-from videomatte.types import Frame, finite_unit_range
+from videomatte.types import Frame
 
-__all__ = ["BeliefStore", "Reopen", "carry_backwards", "small_picture"]
+__all__ = ["BeliefStore", "Reopen", "carry_backwards"]
 
-SIDE = 480
-"""Long side of the pictures on which beliefs are carried."""
 PIECE = 32
 """Frames read at once on the way back."""
 IN_MEMORY = 1 << 26
@@ -38,15 +36,6 @@ LEVELS = 16
 
 Reopen = Callable[[int, int], AbstractContextManager[Iterable[Frame]]]
 """Opens the clip once more, for the frames from a number up to, not including, another."""
-
-
-def small_picture(frame: Frame) -> Tensor:
-    """The picture on which beliefs are carried: ``[1, 3, h, w]`` float32 in 0..1, averaged down."""
-    rgb = finite_unit_range(frame.rgb)[None].clamp_(0, 1)
-    scale = SIDE / max(frame.height, frame.width)
-    if scale >= 1:
-        return rgb
-    return F.adaptive_avg_pool2d(rgb, (max(8, round(frame.height * scale)), max(8, round(frame.width * scale))))
 
 
 class BeliefStore:
@@ -103,21 +92,20 @@ def carry_backwards(keyframe: Tensor, first: int, last: int, reopen: Reopen, sto
         InputError: the clip ends before the keyframe.
     """
     belief: Belief | None = None
-    later: Tensor | None = None
+    later: SmallPicture | None = None
     statistics = ColourStatistics(1, 1)
     for start in range(last - (last - first) % PIECE, first - 1, -PIECE):
         with reopen(start, min(start + PIECE, last + 1)) as frames:
             # Eight bits hold a small picture well enough while it waits.
-            piece = [(frame.index, (small_picture(frame) * 255).round().byte()) for frame in frames]
+            piece = [(frame.index, (SmallPicture.of(frame.rgb).rgb * 255).round().byte()) for frame in frames]
         for index, picture in reversed(piece):
-            small = picture.float() / 255
+            small = SmallPicture(picture.float() / 255)
             if belief is None or later is None:
                 if index != last:
                     raise InputError(f"ends after {index + 1} frames, so there is no frame {last} to have a trimap")
-                height, width = small.shape[2:]
-                belief = believed_of_trimap(keyframe.to(small.device), height, width)
-                statistics = ColourStatistics(height, width, small.device)
-            elif bool(is_cut(later, small)):
+                belief = believed_of_trimap(keyframe.to(picture.device), *small.size)
+                statistics = ColourStatistics(*small.size, picture.device)
+            elif bool(is_cut(later.rgb, small.rgb)):
                 return
             else:
                 carried = carry(belief, later, small, statistics)

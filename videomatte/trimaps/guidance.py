@@ -44,7 +44,7 @@ class Guide:
         if belief is None:
             self._seen.append(_Seen(index, 1.0, LOST, lost=True))
             return
-        band = float((item.trimap == UNKNOWN).float().mean())
+        band = float((item.trimap == UNKNOWN).count_nonzero()) / item.trimap.numel()
         if item.origin == "key" or not self._band:
             self._band = band
         if item.origin == "key":
@@ -52,9 +52,9 @@ class Guide:
         subject = belief.subject > 0.5
         undecided = (belief.subject > UNDECIDED[0]) & (belief.subject < UNDECIDED[1])
         undecided &= belief.softness < 0.5
-        area = max(1, int(subject.sum()))
+        area = max(1, int(subject.count_nonzero()))
         trust = float((belief.trust * subject).sum()) / area
-        new = min(1.0, int(undecided.sum()) / area)
+        new = min(1.0, int(undecided.count_nonzero()) / area)
         growth = band / self._band if self._band else 1.0
         worst = max(
             (1 - trust, f"confidence has sunk to {trust:.0%}"),

@@ -29,11 +29,13 @@ from videomatte.trimaps.belief import (
     carry,
     fuse,
     learn,
+    seen_by_matting,
     settled,
     trimap_from_belief,
 )
-from videomatte.trimaps.from_behind import BeliefStore, Reopen, carry_backwards, small_picture
+from videomatte.trimaps.from_behind import BeliefStore, Reopen, carry_backwards
 from videomatte.trimaps.guidance import Guide
+from videomatte.trimaps.small import SmallPicture
 from videomatte.trimaps.statistics import ColourStatistics
 from videomatte.types import BACKGROUND, Frame, MatteFrame, MattingStage, Suggestion, TrimapFrame
 
@@ -47,7 +49,7 @@ class _Known(NamedTuple):
     """What the next frame is carried from: of the keyframe before, and of no other."""
     fused: Belief
     """What the trimap is made of: with what the keyframe behind says. Carried on, it would be counted once a frame."""
-    small: Tensor
+    small: SmallPicture
     statistics: ColourStatistics
 
 
@@ -98,21 +100,23 @@ class Propagate:
         """Matte window by window; a window ends early before a keyframe and before a cut."""
         window: list[tuple[TrimapFrame, _Known | None]] = []
         known: _Known | None = None
-        small: Tensor | None = None
+        small: SmallPicture | None = None
         last = -1
         carried: deque[TrimapFrame | None] = deque()
         amended = self._amend(iter(carried.popleft, None))
         with ExitStack() as stack:
             store = stack.enter_context(BeliefStore())
             for frame in frames:
-                before, small = small, small_picture(frame)
+                before, small = small, SmallPicture.of(frame.rgb)
                 last = frame.index
                 keyframe = self._keyframes.get(frame.index)
-                cut = before is not None and bool(is_cut(before, small))
+                cut = before is not None and bool(is_cut(before.rgb, small.rgb))
                 if window and (cut or keyframe is not None or len(window) >= self._window):
                     corrected = yield from self._mattes(window)
                     known = corrected or known
                     window = []
+                elif known is not None:
+                    known = known._replace(belief=settled(known.belief))
                 if before is None or keyframe is not None:
                     self._look_ahead(frame.index, store)
                 if cut:
@@ -123,30 +127,28 @@ class Propagate:
                     item = next(amended)
                     self._guide.see(item, believed.fused if believed else None)
                 window.append((item, believed))
-                known = believed and believed._replace(belief=settled(believed.belief))
+                known = believed
             yield from self._mattes(window)
         carried.append(None)
         next(amended, None)  # so that it sees the end
         self._check_ended(last)
 
     def _next(
-        self, frame: Frame, small: Tensor, keyframe: Tensor | None, known: _Known | None, store: BeliefStore
+        self, frame: Frame, small: SmallPicture, keyframe: Tensor | None, known: _Known | None, store: BeliefStore
     ) -> tuple[TrimapFrame, _Known | None]:
         """A frame's trimap, and what is known of it before its matting."""
-        height, width = small.shape[2:]
-        fresh = ColourStatistics(height, width, small.device)
         if keyframe is not None:
             trimap = keyframe.to(frame.rgb.device)
-            belief = believed_of_trimap(trimap, height, width)
-            known = _Known(belief, belief, small, fresh)
-            learn(fresh, small, belief)
+            belief = believed_of_trimap(trimap, *small.size)
+            known = _Known(belief, belief, small, ColourStatistics(*small.size, trimap.device))
+            learn(known.statistics, small, belief)
             return TrimapFrame(frame, trimap, "key"), known
         ahead = store.take(frame.index)
         if known is not None:
             belief = carry(known.belief, known.small, small, known.statistics)
             known = _Known(belief, belief if ahead is None else fuse(belief, ahead), small, known.statistics)
         elif ahead is not None:
-            known = _Known(ahead, ahead, small, fresh)
+            known = _Known(ahead, ahead, small, ColourStatistics(*small.size, frame.rgb.device))
         else:
             nothing = torch.full_like(frame.rgb[:1], BACKGROUND, dtype=torch.uint8)
             return TrimapFrame(frame, nothing, "propagated"), None
@@ -160,9 +162,12 @@ class Propagate:
         for (_, known), matte in zip(window, mattes, strict=True):
             if known is not None:
                 with torch.no_grad():
-                    seen = matte.source.trimap, matte.alpha
-                    learn(known.statistics, known.small, after_matting(known.fused, *seen))
-                    corrected = known._replace(belief=after_matting(known.belief, *seen))
+                    seen = seen_by_matting(matte.source.trimap, matte.alpha, *known.small.size)
+                    belief = fused = after_matting(known.belief, seen)
+                    if known.fused is not known.belief:
+                        fused = after_matting(known.fused, seen)
+                    learn(known.statistics, known.small, fused)
+                    corrected = known._replace(belief=belief)
             yield matte
         return corrected
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from videomatte.errors import ShapeError
 
-__all__ = ["ColourStatistics"]
+__all__ = ["ColourStatistics", "colour_bins"]
 
 CELLS = 16
 """Parts the longer side of the picture is divided into."""
@@ -41,33 +41,44 @@ class ColourStatistics:
         columns = (torch.arange(width, device=device) / cell).long()
         down, across = int(rows[-1]) + 1, int(columns[-1]) + 1
         self._part = (rows * across + columns) * BINS**3
-        self._counts = torch.zeros(2, down, across, BINS, BINS, BINS, device=device)
-        self._local = self._global = self._counts
+        # Memory of this size is dear to take anew each time; the blur goes to and fro between the other two.
+        self._counts, *self._spare = torch.zeros(3, 2, down, across, BINS, BINS, BINS, device=device)
+        self._seen = 0.0
+        self._word = torch.full((self._counts[0].numel(),), 0.5, device=device)
 
-    def learn(self, rgb: Tensor, foreground: Tensor, background: Tensor) -> None:
+    def learn(self, bins: Tensor, foreground: Tensor, background: Tensor) -> None:
         """Count what is known of a frame; what was known before fades.
 
         Args:
-            rgb: ``[1, 3, H, W]`` float, 0..1.
+            bins: ``[H, W]`` int64, the picture's :func:`colour_bins`.
             foreground: ``[1, 1, H, W]`` bool or weights in 0..1, the surely opaque.
             background: ``[1, 1, H, W]`` likewise, the surely transparent.
         """
-        place = self._place(rgb).flatten()
-        new = torch.zeros(2, self._counts[0].numel(), device=rgb.device)
-        new[0].index_add_(0, place, foreground.flatten().float())
-        new[1].index_add_(0, place, background.flatten().float())
-        seen = bool(self._counts.any())
-        self._counts = torch.lerp(new.view_as(self._counts), self._counts, KEPT if seen else 0.0)
-        blurred = self._counts
-        for axis in range(1, 6):
-            blurred = _blur(blurred, axis)
-        self._local, self._global = blurred, blurred.sum((1, 2))
+        place = self._place(bins).flatten()
+        self._counts.mul_(KEPT)
+        for counts, weights in zip(self._counts, (foreground, background), strict=True):
+            counts.view(-1).index_add_(0, place, weights.flatten().float(), alpha=1 - self._seen)
+        if not self._seen and bool(self._counts.any()):
+            self._seen = KEPT
+        self._word = self._judgement().flatten()
 
-    def judge(self, rgb: Tensor) -> Tensor:
+    def _judgement(self) -> Tensor:
+        """What a pixel in each bin of each part is likely to be."""
+        blurred, spare = self._counts, self._spare
+        for axis in range(1, 6):
+            blurred = _blur(blurred, axis, spare[axis % 2])
+        foreground, background = blurred.mul_(0.5**5).flatten(3)
+        total = background.add_(foreground)
+        foreground_all, total_all = foreground.sum((0, 1)), total.sum((0, 1))
+        anywhere = (foreground_all + GLOBAL_DOUBT / 2) / (total_all + GLOBAL_DOUBT)
+        judgement: Tensor = (foreground + LOCAL_DOUBT * anywhere).div_(total.add_(LOCAL_DOUBT))
+        return judgement
+
+    def judge(self, bins: Tensor) -> Tensor:
         """How likely each pixel's colour makes it the subject's.
 
         Args:
-            rgb: ``[1, 3, H, W]`` float, 0..1.
+            bins: ``[H, W]`` int64, the picture's :func:`colour_bins`.
 
         Returns:
             ``[1, 1, H, W]`` float32 in [0, 1]; one half where the colour has not been seen, or seen as often on
@@ -76,35 +87,42 @@ class ColourStatistics:
         Raises:
             ShapeError: the picture has another size than those counted.
         """
-        place = self._place(rgb)
-        foreground, background = self._local.flatten(1)[:, place]
-        foreground_all, background_all = self._global.flatten(1)[:, place % BINS**3]
-        anywhere = (foreground_all + GLOBAL_DOUBT / 2) / (foreground_all + background_all + GLOBAL_DOUBT)
-        posterior: Tensor = (foreground + LOCAL_DOUBT * anywhere) / (foreground + background + LOCAL_DOUBT)
-        return posterior[None, None]
+        place = self._place(bins)
+        return self._word.index_select(0, place.flatten()).view(1, 1, *self._size)
 
-    def _place(self, rgb: Tensor) -> Tensor:
-        """Number of the bin each pixel falls into, ``[H, W]``."""
-        if rgb.shape != (1, 3, *self._size):
-            raise ShapeError(f"ColourStatistics: pictures must be {[1, 3, *self._size]}, got {list(rgb.shape)}")
-        red, green, blue = rgb[0]
-        # Opponent axes: brightness, and two of colour, which natural pictures use near grey for the most part.
-        axes = torch.stack(
-            [
-                (red + green + blue) / 3,
-                torch.tanh(3 * (red - blue)) / 2 + 0.5,
-                torch.tanh(4 * (green - (red + blue) / 2)) / 2 + 0.5,
-            ]
-        )
-        bins = (axes.nan_to_num() * BINS).long().clamp_(0, BINS - 1)
-        return self._part + (bins[0] * BINS + bins[1]) * BINS + bins[2]
+    def _place(self, bins: Tensor) -> Tensor:
+        if bins.shape != self._size:
+            raise ShapeError(f"ColourStatistics: pictures must be {list(self._size)}, got {list(bins.shape)}")
+        return self._part + bins
 
 
-def _blur(counts: Tensor, axis: int) -> Tensor:
-    """(1, 2, 1) / 4 along one axis, nothing coming in from outside."""
+def colour_bins(rgb: Tensor) -> Tensor:
+    """Number of the bin that each pixel's colour falls into.
+
+    Args:
+        rgb: ``[1, 3, H, W]`` float, 0..1.
+
+    Returns:
+        ``[H, W]`` int64, below ``BINS``³.
+    """
+    red, green, blue = rgb[0]
+    # Opponent axes: brightness, and two of colour, which natural pictures use near grey for the most part.
+    brightness, warmth, greenness = axes = torch.empty_like(rgb[0])
+    torch.add(red, blue, out=brightness)
+    torch.sub(red, blue, out=warmth).mul_(3)
+    torch.sub(green, brightness, alpha=0.5, out=greenness).mul_(4)
+    brightness.add_(green).mul_(BINS / 3)
+    axes[1:].tanh_().add_(1).mul_(BINS / 2)
+    axes.nan_to_num_().floor_().clamp_(0, BINS - 1)
+    number: Tensor = brightness.mul_(BINS).add_(warmth).mul_(BINS).add_(greenness)
+    return number.long()
+
+
+def _blur(counts: Tensor, axis: int, out: Tensor) -> Tensor:
+    """(1, 2, 1) / 2 along one axis, nothing coming in from outside."""
     length = counts.shape[axis]
-    blurred = counts / 2
-    if length > 1:
-        blurred.narrow(axis, 1, length - 1).add_(counts.narrow(axis, 0, length - 1), alpha=0.25)
-        blurred.narrow(axis, 0, length - 1).add_(counts.narrow(axis, 1, length - 1), alpha=0.25)
-    return blurred
+    first, rest = counts.narrow(axis, 0, 1), counts.narrow(axis, 1, length - 1)
+    out.narrow(axis, 0, 1).copy_(first)
+    torch.add(rest, counts.narrow(axis, 0, length - 1), alpha=0.5, out=out.narrow(axis, 1, length - 1))
+    out.narrow(axis, 0, length - 1).add_(rest, alpha=0.5)
+    return out
