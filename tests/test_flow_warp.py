@@ -62,6 +62,20 @@ def test_some_pixels_are_fetched_as_all_are() -> None:
     assert torch.equal(still, image[0].flatten(1)[:, places])
 
 
+def test_cubic_reading_keeps_more_of_fine_lines() -> None:
+    """Against Keys' kernel (a = -3/4) written out, along a row; whole flows give the pixels themselves."""
+    image, shift = torch.rand(1, 9, 40), 0.3
+    places = torch.arange(4 * 40 + 5, 4 * 40 + 30)  # within one row, off its ends
+    flow = torch.tensor([[shift], [0.0]]).expand(2, len(places))
+    at, near = -0.75, [1 + shift, shift, 1 - shift, 2 - shift]
+    kernel = [(at + 2) * d**3 - (at + 3) * d**2 + 1 if d <= 1 else at * (d**3 - 5 * d**2 + 8 * d - 4) for d in near]
+    row = image[0, 4]
+    expected = sum(weight * row[4 + tap : 29 + tap] for tap, weight in enumerate(kernel))
+    torch.testing.assert_close(warp_at(image, flow, places, "bicubic")[0], expected, rtol=0, atol=5e-5)
+    whole = torch.tensor([[2.0], [-1.0]]).expand(2, len(places))
+    assert torch.equal(warp_at(image, whole, places, "bicubic")[0], image.flatten(1)[0, places + 2 - 40])
+
+
 def test_borders_hold_outside() -> None:
     image = torch.arange(6.0).view(1, 1, 1, 6)
     flow = torch.zeros(1, 2, 1, 6)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import UsageError
-from videomatte.flow import describe, estimate_both_flows, flow_confidence, lands_inside, resize_flow, warp
+from videomatte.flow import describe, estimate_both_flows, flow_confidence, lands_inside, resize_flow, warp, warp_at
 from videomatte.refine.temporal import (
     CONTRADICTION,
     FLOW_SIDE,
@@ -147,7 +147,11 @@ def plainly_calmed(before: MatteFrame, here: MatteFrame, after: MatteFrame) -> T
         first, second = (unit_range(m.frame.rgb)[None] for m in (here, other))  # too small to be reduced
         there, back = estimate_both_flows(*(describe(small, working_side=FLOW_SIDE) for small in (first, second)))
         flow = resize_flow(there, *size)
-        brought = warp(planes(other)[None], flow)[0][:, *box]
+        brought = warp(planes(other)[None], flow)[0]
+        everywhere = torch.arange(size[0] * size[1])
+        brought[:4] = warp_at(planes(other)[:4], flow[0].flatten(1), everywhere, "bicubic").view(4, *size).clamp(min=0)
+        brought = brought[:, *box]
+        brought[0] = brought[0].clamp(max=1)
         brought[0] = torch.where((brought[0] - own[0]).abs() > SAME, brought[0], own[0])
         squares = (brought[4:] - own[4:]).square().mean(0)
         local = F.avg_pool2d(squares[None], 3, 1, 1, count_include_pad=False)[0]

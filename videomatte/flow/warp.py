@@ -55,13 +55,14 @@ def warp(image: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = "bi
     return _fetch(image, flow, x, y)
 
 
-def warp_at(image: Tensor, flow: Tensor, places: Tensor) -> Tensor:
+def warp_at(image: Tensor, flow: Tensor, places: Tensor, mode: Literal["bilinear", "bicubic"] = "bilinear") -> Tensor:
     """What :func:`warp` gives at some pixels, in a time that goes with their number.
 
     Args:
         image: ``[C, H, W]`` floating point, any range.
         flow: ``[2, N]`` floating point, at those pixels; see Note [flow].
         places: ``[N]`` int64, the pixels, numbered row by row.
+        mode: how it is read between pixels; ``bicubic`` blurs less, and goes beyond the values that are there.
 
     Returns:
         ``[C, N]``, dtype of ``image``.
@@ -78,7 +79,7 @@ def warp_at(image: Tensor, flow: Tensor, places: Tensor) -> Tensor:
             f"{image.dtype}, {list(flow.shape)} and {list(places.shape)}"
         )
     x, y = flow[0] + places % image.shape[2], flow[1] + places // image.shape[2]
-    return _fetch(image[None], flow[None, :, None], x[None, None], y[None, None])[0, :, 0]
+    return _fetch(image[None], flow[None, :, None], x[None, None], y[None, None], mode)[0, :, 0]
 
 
 class Readable:
@@ -139,10 +140,10 @@ def dot(one: Tensor, other: Tensor) -> Tensor:
     return total
 
 
-def _fetch(image: Tensor, flow: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The image between pixels, read bilinearly at x and y, each ``[B, h, w]``, where ``flow`` has led."""
+def _fetch(image: Tensor, flow: Tensor, x: Tensor, y: Tensor, mode: str = "bilinear") -> Tensor:
+    """The image between pixels, read at x and y, each ``[B, h, w]``, where ``flow`` has led."""
     x, y = _normalised(x, image.shape[3]), _normalised(y, image.shape[2])
-    fetched = _read(image, x, y, "bilinear")
+    fetched = _read(image, x, y, mode)
     # Coordinates come back from [-1, 1] some 1e-5 px off, so that bilinear weights are never exactly 0 and 1.
     across, down = (flow == flow.round()).chunk(2, dim=1)
     whole = across & down

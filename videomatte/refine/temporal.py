@@ -172,7 +172,9 @@ def _brought(
     flow = _at(resize_flow(flow, *size)[0], places.near)
     likeness = _likeness(picture, warp_at(_picture(other.frame.rgb), flow, places.near), places)
     flow, unknown = flow[:, places.unknown], places.near[places.unknown]
-    planes = torch.cat([warp_at(part, flow, unknown) for part in _layers(other)])
+    # Bilinear reading would blur strands a little more with every neighbour.
+    planes = torch.cat([warp_at(part, flow, unknown, "bicubic") for part in _layers(other)]).clamp_(min=0)
+    planes[:1].clamp_(max=1)
     planes[:1] = torch.where((planes[:1] - own).abs() > SAME, planes[:1], own)
     trust = _at(F.interpolate(confidence, size, mode="bilinear", align_corners=False)[0], unknown)
     motion = flow.square().sum(0, keepdim=True) / (SLOW * max(size)) ** 2
