@@ -12,7 +12,16 @@ from videomatte.errors import InputError, ShapeError
 from videomatte.matting import NetworkMatting
 from videomatte.models.laplacian import LaplacianMatting
 from videomatte.scenes import SceneSettings, render
-from videomatte.trimaps.belief import Belief, believed_of_trimap, carry, fuse, learn, trimap_from_belief
+from videomatte.trimaps.belief import (
+    Belief,
+    Motion,
+    believed_of_trimap,
+    carry,
+    fuse,
+    learn,
+    motions,
+    trimap_from_belief,
+)
 from videomatte.trimaps.from_behind import LEVELS, BeliefStore
 from videomatte.trimaps.morphology import trimap_from_alpha
 from videomatte.trimaps.propagate import Propagate
@@ -152,12 +161,14 @@ def test_where_nothing_moves_nothing_changes() -> None:
     statistics = ColourStatistics(60, 80)
     here = SmallPicture(small)
     learn(statistics, here, belief)
-    still = carry(belief, here, SmallPicture(small), statistics)
+    there = SmallPicture(small)
+    still = carry(belief, motions(there, here)[0], there, statistics)
     assert torch.equal(still.softness, belief.softness)
     assert torch.equal(still.confidence, torch.ones_like(still.confidence))
     assert (still.subject[trimap[None] == 255] > 0.9).all()
     assert (still.subject[trimap[None] == 0] < 0.1).all()
-    shifted = carry(belief, here, SmallPicture(small.roll((3, -4), (2, 3))), statistics)
+    there = SmallPicture(small.roll((3, -4), (2, 3)))
+    shifted = carry(belief, motions(there, here)[0], there, statistics)
     moved = trimap.roll((3, -4), (1, 2))[None]
     assert ((shifted.subject > 0.5) == (moved == 255))[moved != 128].float().mean() > 0.98
 
@@ -196,6 +207,30 @@ def test_stored_beliefs_come_back_once() -> None:
             assert (belief.subject - kept[index].subject).abs().max() <= 0.5 / 255 + 1e-6
             assert (belief.trust - kept[index].trust).abs().max() <= 0.5 / (LEVELS - 1) + 1e-6
         assert store.take(3) is None
+
+
+def test_stored_motions_come_back_once() -> None:
+    torch.manual_seed(2)
+    kept = {index: Motion(20 * torch.randn(1, 2, 9, 16), torch.rand(1, 1, 9, 16)) for index in (4, 5)}
+    with BeliefStore() as store:
+        for index, motion in kept.items():
+            store.keep_motion(index, motion)
+        for index in (4, 5):
+            motion = store.motion(index)
+            assert motion is not None
+            for found, expected in zip(motion, kept[index], strict=True):
+                torch.testing.assert_close(found, expected, rtol=2**-11, atol=1e-6)  # half a unit of half precision
+        assert store.motion(4) is None
+
+
+def test_motion_found_on_the_way_back_is_that_of_the_way_forwards() -> None:
+    """So it need not be worked out again."""
+    clip = [torch.rand(1, 3, 60, 80, generator=torch.Generator().manual_seed(1)).roll(2 * n, 3) for n in range(3)]
+    here, there = (SmallPicture(picture) for picture in clip[:2])
+    forwards, back = motions(here, there), motions(there, here)
+    for one, other in zip(forwards, reversed(back), strict=True):
+        assert torch.allclose(one.flow, other.flow, atol=1e-5)
+        assert torch.allclose(one.confidence, other.confidence, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])

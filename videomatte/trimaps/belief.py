@@ -30,12 +30,14 @@ from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, from_unit_range
 
 __all__ = [
     "Belief",
+    "Motion",
     "Seen",
     "after_matting",
     "believed_of_trimap",
     "carry",
     "fuse",
     "learn",
+    "motions",
     "seen_by_matting",
     "settled",
     "trimap_from_belief",
@@ -92,20 +94,32 @@ def believed_of_trimap(trimap: Tensor, height: int, width: int) -> Belief:
     return Belief(foreground + unknown / 2, unknown, torch.ones_like(unknown), torch.ones_like(unknown))
 
 
-def carry(belief: Belief, before: SmallPicture, after: SmallPicture, statistics: ColourStatistics) -> Belief:
+class Motion(NamedTuple):
+    """From a frame to a neighbour."""
+
+    flow: Tensor
+    """``[1, 2, h, w]``, see Note [flow] in flow/warp.py."""
+    confidence: Tensor
+    """``[1, 1, h, w]``, in 0..1."""
+
+
+def motions(one: SmallPicture, other: SmallPicture) -> tuple[Motion, Motion]:
+    """From one frame to the other, and back."""
+    there, back = estimate_both_flows(one.described, other.described)
+    side = max(one.size)
+    return Motion(there, flow_confidence(there, back, side=side)), Motion(back, flow_confidence(back, there, side=side))
+
+
+def carry(belief: Belief, motion: Motion, after: SmallPicture, statistics: ColourStatistics) -> Belief:
     """What is to be believed of a neighbouring frame.
 
     Args:
         belief: of a frame.
-        before: its small picture.
-        after: the neighbour's, be it later or earlier in the clip.
+        motion: from the neighbour to it: flow lives where it is carried to and fetches from where it comes from.
+        after: the neighbour's small picture, be it later or earlier in the clip.
         statistics: of colours, as known so far.
-
-    Convention:
-        Flow lives on ``after`` and fetches from ``before`` (Note [flow] in flow/warp.py).
     """
-    back, there = estimate_both_flows(after.described, before.described)
-    confidence = flow_confidence(back, there, side=max(after.size))
+    back, confidence = motion
     # In the soft region itself flow is as often the background's.
     opaque = ((belief.subject > 1 - LEARNED) & (belief.softness <= SOFT_ABOVE)).float()
     opaque, _ = Readable(_resize(opaque, back)).read(back)

@@ -2,7 +2,7 @@
 
 The clip is read again, in pieces from back to front, and only small pictures of a piece are ever held. What is found is
 packed into a file of its own that stays in memory while it is small: so memory is bounded, however far apart two
-keyframes stand.
+keyframes stand. The motion that was found between frames is kept there, too: the way forwards needs the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from videomatte.errors import InputError
 from videomatte.flow import is_cut
-from videomatte.trimaps.belief import Belief, believed_of_trimap, carry, learn, settled
+from videomatte.trimaps.belief import Belief, Motion, believed_of_trimap, carry, learn, motions, settled
 from videomatte.trimaps.small import SmallPicture
 from videomatte.trimaps.statistics import ColourStatistics
 from videomatte.types import Frame
@@ -39,13 +39,14 @@ Reopen = Callable[[int, int], AbstractContextManager[Iterable[Frame]]]
 
 
 class BeliefStore:
-    """Beliefs by the number of their frame, packed. A context manager, for a file may be behind it."""
+    """Beliefs and motions by the number of their frame, packed. A context manager, for a file may be behind it."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed by __exit__
         self._places: dict[int, tuple[int, int]] = {}
+        self._moved: dict[int, tuple[int, int]] = {}
         self._end = 0
-        self._shape = torch.Size()
+        self._shape, self._motion_shape = torch.Size(), torch.Size()
         self._device = torch.device("cpu")
 
     def __enter__(self) -> Self:
@@ -62,20 +63,38 @@ class BeliefStore:
         fine = (belief.subject * 255).round().byte()
         coarse = (torch.cat(belief[1:]) * (LEVELS - 1)).round().byte()
         data = zlib.compress(torch.cat([fine, coarse]).cpu().numpy().tobytes(), level=1)
-        self._file.seek(self._end)
-        self._file.write(data)
-        self._places[index] = (self._end, len(data))
-        self._end += len(data)
+        self._places[index] = self._append(data)
 
     def take(self, index: int) -> Belief | None:
         """The belief of a frame; ``None`` where there is none. Each is taken once."""
         if index not in self._places:
             return None
-        offset, length = self._places.pop(index)
-        self._file.seek(offset)
-        packed = np.frombuffer(bytearray(zlib.decompress(self._file.read(length))), np.uint8)
+        packed = np.frombuffer(bytearray(zlib.decompress(self._read(*self._places.pop(index)))), np.uint8)
         planes = torch.from_numpy(packed).view(4, *self._shape).to(self._device).float()
         return Belief(planes[0] / 255, *(planes[1:] / (LEVELS - 1)))
+
+    def keep_motion(self, index: int, motion: Motion) -> None:
+        """Keep the motion from a frame to the one before. Halves tell it to a thousandth of itself."""
+        self._motion_shape = motion.flow.shape
+        self._moved[index] = self._append(torch.cat(motion, dim=1).half().cpu().numpy().tobytes())
+
+    def motion(self, index: int) -> Motion | None:
+        """The motion from a frame to the one before; ``None`` where it is not known. Each is taken once."""
+        if index not in self._moved:
+            return None
+        halves = np.frombuffer(bytearray(self._read(*self._moved.pop(index))), np.float16)
+        planes = torch.from_numpy(halves).view(1, 3, *self._motion_shape[2:]).to(self._device).float()
+        return Motion(planes[:, :2], planes[:, 2:])
+
+    def _append(self, data: bytes) -> tuple[int, int]:
+        self._file.seek(self._end)
+        self._file.write(data)
+        self._end += len(data)
+        return self._end - len(data), len(data)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        self._file.seek(offset)
+        return self._file.read(length)
 
 
 def carry_backwards(keyframe: Tensor, first: int, last: int, reopen: Reopen, store: BeliefStore) -> None:
@@ -108,7 +127,9 @@ def carry_backwards(keyframe: Tensor, first: int, last: int, reopen: Reopen, sto
             elif bool(is_cut(later.rgb, small.rgb)):
                 return
             else:
-                carried = carry(belief, later, small, statistics)
+                to_later, to_here = motions(small, later)
+                store.keep_motion(index + 1, to_here)
+                carried = carry(belief, to_later, small, statistics)
                 store.put(index, carried)
                 belief = settled(carried)
             learn(statistics, small, belief)

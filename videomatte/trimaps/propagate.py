@@ -29,6 +29,7 @@ from videomatte.trimaps.belief import (
     carry,
     fuse,
     learn,
+    motions,
     seen_by_matting,
     settled,
     trimap_from_belief,
@@ -145,7 +146,8 @@ class Propagate:
             return TrimapFrame(frame, trimap, "key"), known
         ahead = store.take(frame.index)
         if known is not None:
-            belief = carry(known.belief, known.small, small, known.statistics)
+            motion = store.motion(frame.index) or motions(small, known.small)[0]
+            belief = carry(known.belief, motion, small, known.statistics)
             known = _Known(belief, belief if ahead is None else fuse(belief, ahead), small, known.statistics)
         elif ahead is not None:
             known = _Known(ahead, ahead, small, ColourStatistics(*small.size, frame.rgb.device))
