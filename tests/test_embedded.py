@@ -138,6 +138,17 @@ def test_weights_are_small_and_loaded_whole() -> None:
     assert all(bool(torch.isfinite(tensor).all()) for tensor in loaded.values())
 
 
+def test_prepared_it_answers_the_same(trained: EmbeddedMatting) -> None:
+    """BatchNorm folded, and twelve channels filled up to sixteen with what must not be seen."""
+    rgb, trimap, _ = soft_disc(200, 240)
+    ready = prepare(load_embedded(), torch.device("cpu"), "fp32")
+    head, untouched = (network.decoder.matting_head.matting_convs[0] for network in (ready, trained))
+    assert (head.weight.shape[1], untouched.weight.shape[1]) == (16, 12)
+    with torch.inference_mode():
+        # float32's rounding, in another order, through some twenty layers.
+        assert (ready(rgb, trimap) - trained(rgb, trimap)).abs().max() < 1e-4
+
+
 def test_in_bfloat16_it_answers_alike(trained: EmbeddedMatting) -> None:
     rgb, trimap, _ = soft_disc(200, 240)
     lean = prepare(load_embedded(), torch.device("cpu"), "bf16")

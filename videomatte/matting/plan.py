@@ -83,7 +83,7 @@ def peak_bytes(
     if isinstance(model, EmbeddedMatting):
         pixels = batch * height * width
         most = -(-height // TILE) * -(-width // TILE)
-        tiles = min(TILES_AT_ONCE, batch * (most if places is None else places))
+        tiles = min(TILES_AT_ONCE.get(kind, TILES_AT_ONCE["cuda"]), batch * (most if places is None else places))
         tiled = _TILED * pixels + tiles * TILE * TILE * _TILE_PIXEL[_width_of(model.backbone.patch_embed.proj)]
         code = _CPU_CODE if kind == "cpu" else 0
         return max(_solver(pixels, unknown, kind), tiled + code)

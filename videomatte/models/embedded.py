@@ -38,8 +38,8 @@ OVERLAP = 16
 """How far neighbouring tiles overlap, in pixels; one fades into the next over this length."""
 PATCH = 16
 """Side of the network's patches, in pixels."""
-TILES_AT_ONCE = 8
-"""Tiles the network works on together: bounds memory on pictures that are unknown all over."""
+TILES_AT_ONCE = {"cpu": 4, "cuda": 8}
+"""Tiles the network works on together: on a CPU so few that a layer's features stay in its cache."""
 
 
 class EmbeddedMatting(nn.Module):
@@ -162,8 +162,9 @@ class EmbeddedMatting(nn.Module):
         fade = _fade(unknown.device)
         total = torch.zeros_like(planes[1])
         weight = torch.zeros_like(total)
-        for first in range(0, len(places), TILES_AT_ONCE):
-            chunk = places[first : first + TILES_AT_ONCE]
+        at_once = TILES_AT_ONCE.get(unknown.device.type, TILES_AT_ONCE["cuda"])
+        for first in range(0, len(places), at_once):
+            chunk = places[first : first + at_once]
             rgb, trimap, prior = (torch.stack([_cut(plane, *place) for place in chunk]) for plane in planes)
             refined = self.refine(rgb, trimap, prior) * fade
             for (frame, y, x), tile in zip(chunk, refined, strict=True):
