@@ -279,7 +279,7 @@ def _cut(planes: Tensor, frame: int, y: int, x: int) -> Tensor:
     return _filled(planes[frame, :, y : y + TILE, x : x + TILE])
 
 
-def _enlarged(small: Tensor, size: tuple[int, int], frame: int, y: int, x: int) -> Tensor:
+def _enlarged(small: Tensor, size: torch.Size, frame: int, y: int, x: int) -> Tensor:
     """What lies in a tile, ``[C, ≤ TILE, ≤ TILE]``, of ``[B, C, ⌈H / 4⌉, ⌈W / 4⌉]`` enlarged to H × W; bilinear."""
     rows, columns = (
         torch.arange(start // SHRUNK - 1, (start + TILE) // SHRUNK + 1, device=small.device).clamp(0, length - 1)
