@@ -216,10 +216,21 @@ class DetailCapture(nn.Module):
             if self.img_chans == 4:
                 images = torch.cat([images, features["trimap"]], dim=1)
             features = features["feature"]
-        details = self.convstream(images)
-        coarsest = details[f"D{len(self.fusion_blks) - 1}"]
-        features = features.to(coarsest.dtype)  # before they grow fourfold in upsampling
-        for index, fusion in enumerate(self.fusion_blks, start=1):
-            features = fusion(features, details[f"D{len(self.fusion_blks) - index}"])
-        logits: Tensor = self.matting_head(features)
+        finest = self.fusion_blks[-1](self.before_finest(features, images), images)
+        logits: Tensor = self.matting_head(finest)
         return torch.sigmoid(logits) if self.use_sigmoid else logits
+
+    def before_finest(self, features: Tensor, images: Tensor) -> Tensor:
+        """What the last fusion block gets: the backbone's features fused with all details but the picture itself.
+
+        Args:
+            features, images: as tensors in :meth:`forward`, images with all channels.
+
+        Returns:
+            ``[B, C, H / 2, W / 2]``.
+        """
+        details = self.convstream(images)
+        features = features.to(details[f"D{len(self.fusion_blks) - 1}"].dtype)  # before they grow in upsampling
+        for level, fusion in zip(range(len(self.fusion_blks) - 1, 0, -1), self.fusion_blks, strict=False):
+            features = fusion(features, details[f"D{level}"])
+        return features

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from videomatte.errors import ModelError
 from videomatte.models.backbone import PlainViT
+from videomatte.models.blocks import alpha_of_tiles
 from videomatte.models.detail_capture import DetailCapture
 from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.precision import autocast
@@ -144,16 +145,19 @@ class EmbeddedMatting(nn.Module):
         """
         return self._in_tiles(rgb, trimap, partial(_cut, prior))
 
-    def refine(self, rgb: Tensor, trimap: Tensor, prior: Tensor) -> Tensor:
+    def refine(self, rgb: Tensor, trimap: Tensor, prior: Tensor, unknown: Tensor | None = None) -> Tensor:
         """The solver's alpha, corrected by the network: what training trains.
 
         Args:
             rgb: ``[N, 3, h, w]`` in 0..1, a tile or a crop; h and w multiples of 16.
             trimap: ``[N, 1, h, w]`` as in :meth:`forward`.
             prior: ``[N, 7, h, w]`` cut from :meth:`prior` of the whole picture.
+            unknown: ``[N, 1, h, w]`` bool, some of it true: where alpha is wanted, if not everywhere. The last layers
+                are computed in blocks that hold some of it (:mod:`videomatte.models.blocks`).
 
         Returns:
-            ``[N, 1, h, w]`` float32, alpha everywhere, known pixels too; not yet limited to 0..1.
+            ``[N, 1, h, w]`` float32, alpha, not yet limited to 0..1; on known pixels too, but anything at all where it
+            is not wanted.
         """
         solved, foreground, background = prior[:, :1], prior[:, 1:4], prior[:, 4:]
         line = foreground - background
@@ -163,7 +167,11 @@ class EmbeddedMatting(nn.Module):
         images = (images - 0.5) * images.new_tensor([4.0] * 9 + [2.0] * 3)[:, None, None]
         images = images.contiguous(memory_format=torch.channels_last)
         with autocast(images.device, self.backbone.patch_embed.proj.weight.dtype):
-            correction: Tensor = self.decoder(self.backbone(images), images)
+            features = self.backbone(images)
+            if unknown is None:
+                correction: Tensor = self.decoder(features, images)
+            else:
+                correction = alpha_of_tiles(self.decoder, features, images, unknown)
         # Added to alpha, not to its logit: a sigmoid passes next to no gradient where the solver is sure and wrong,
         # which is where there is most to learn.
         return solved + correction.float()
@@ -179,8 +187,8 @@ class EmbeddedMatting(nn.Module):
         at_once = TILES_AT_ONCE.get(unknown.device.type, TILES_AT_ONCE["cuda"])
         for first in range(0, len(places), at_once):
             chunk = places[first : first + at_once]
-            cut = (partial(_cut, rgb), partial(_cut, trimap), prior_of)
-            refined = self.refine(*(torch.stack([tile(*place) for place in chunk]) for tile in cut)) * fade
+            cuts = (partial(_cut, rgb), partial(_cut, trimap), prior_of, partial(_cut, unknown))
+            refined = self.refine(*(torch.stack([cut(*place) for place in chunk]) for cut in cuts)) * fade
             for (frame, y, x), tile in zip(chunk, refined, strict=True):
                 inside = frame, slice(None), slice(y, y + TILE), slice(x, x + TILE)
                 total[inside] += tile[:, : height - y, : width - x]
@@ -292,8 +300,10 @@ def _enlarged(small: Tensor, size: torch.Size, frame: int, y: int, x: int) -> Te
 
 def _filled(tile: Tensor) -> Tensor:
     """``[C, TILE, TILE]``: a tile that reaches beyond the picture, the border repeated."""
-    height, width = tile.shape[1:]
-    return F.pad(tile, (0, TILE - width, 0, TILE - height), mode="replicate") if height * width < TILE**2 else tile
+    if tile[0].numel() == TILE**2:
+        return tile
+    filled = F.pad(tile.float(), (0, TILE - tile.shape[2], 0, TILE - tile.shape[1]), mode="replicate")
+    return filled.to(tile.dtype)
 
 
 def _fade(device: torch.device) -> Tensor:
