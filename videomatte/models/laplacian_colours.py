@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from videomatte.models.laplacian_cells import CELL, Cells
 
-__all__ = ["alpha_from_colours", "sure_colours"]
+__all__ = ["alpha_from_colours", "finite", "sure_colours"]
 
 _NOISE = 0.005
 """Standard deviation of a camera's noise, at least."""
@@ -54,10 +54,10 @@ def sure_colours(rgb: Tensor, unknown: Tensor, foreground: Tensor, cells: Cells,
     """Both sides' colours around each corner of the cells: means of them, and of their products.
 
     Args:
-        rgb: ``[B, 3, H, W]`` float32, finite.
+        rgb: ``[B, 3, H, W]`` float32; NaN and infinity count as black and white.
         unknown, foreground: ``[B, 1, H, W]`` bool, from the trimap.
         cells: where the unknown is.
-        plate: ``[B, 3, H, W]`` float32, finite, the picture with the subject gone, where it is known.
+        plate: ``[B, 3, H, W]`` float32, the picture with the subject gone, where it is known.
 
     Returns:
         ``[2, 9, N + 1]``, foreground and background: red, green, blue, then their products rr, gg, bb, rg, rb, gb.
@@ -67,9 +67,9 @@ def sure_colours(rgb: Tensor, unknown: Tensor, foreground: Tensor, cells: Cells,
     Convention:
         Means are over blocks that are the cells, then 3 × 3 and 2 × 2 of these, around the node.
     """
-    known = torch.cat([foreground, ~(unknown | foreground)], dim=1)
-    rgb, weight = _samples(rgb, cells), _samples(known.to(rgb.dtype), cells)
-    colours = [rgb] * 2 if plate is None else [rgb, rgb - _samples(plate, cells)]
+    rgb = finite(_samples(rgb, cells))
+    weight = _samples(torch.cat([foreground, ~(unknown | foreground)], dim=1), cells).to(rgb.dtype)
+    colours = [rgb] * 2 if plate is None else [rgb, rgb - finite(_samples(plate, cells))]
     sums = rgb.new_zeros(2, len(rgb), 10, *cells.lattice.active.shape[1:])
     for row in range(_SAMPLES):
         for column in range(_SAMPLES):
@@ -81,6 +81,11 @@ def sure_colours(rgb: Tensor, unknown: Tensor, foreground: Tensor, cells: Cells,
                 sums[side, :, 3:9].addcmul_(_products(colour, 1), share)
                 sums[side, :, 9:] += share
     return torch.stack([_spread(sums[0], _WIDER, cells), _spread(sums[1], 0.0, cells)])
+
+
+def finite(rgb: Tensor) -> Tensor:
+    """Colours with NaN and infinity taken as black and white."""
+    return torch.nan_to_num(rgb, nan=0.0, posinf=1.0, neginf=0.0)
 
 
 def _samples(planes: Tensor, cells: Cells) -> Tensor:
