@@ -123,10 +123,22 @@ def test_colours_spread_from_where_they_are_known() -> None:
     known[..., :40] = True
     # One known colour, wherever it is, is the colour everywhere.
     everywhere = spread_colours(rgb, known)
+    assert everywhere.shape == (1, 3, 16, 24)
     assert (everywhere - torch.tensor([0.9, 0.1, 0.2])[None, :, None, None]).abs().max() < 1e-5
     assert (spread_colours(rgb, torch.zeros_like(known)) == 0.5).all()
     whole = spread_colours(rgb, torch.ones_like(known))
-    assert (whole - rgb)[..., :40].abs().max() < 1e-5  # flat up to a block from the edge of colours
+    assert (whole - rgb[..., ::4, ::4])[..., :10].abs().max() < 1e-5  # flat up to a block from the edge of colours
+
+
+@pytest.mark.parametrize("size", [(300, 420), (205, 199), (97, 33), (3, 400)])
+def test_colours_enlarged_in_tiles_are_those_of_the_whole_picture(
+    trained: EmbeddedMatting, size: tuple[int, int]
+) -> None:
+    """The identity of cutting: a whole picture's prior, given, makes the same alpha. Sizes that fours do not fit."""
+    rgb, trimap, _ = soft_disc(*size)
+    with torch.inference_mode():
+        alpha, expected = trained(rgb, trimap), trained.correct(rgb, trimap, trained.prior(rgb, trimap))
+    assert (alpha - expected).abs().max() < 1e-5  # the same numbers but for rounding
 
 
 def test_weights_are_small_and_loaded_whole() -> None:
@@ -136,6 +148,17 @@ def test_weights_are_small_and_loaded_whole() -> None:
     assert fresh.keys() == loaded.keys()
     assert any(bool((fresh[name] != loaded[name]).any()) for name in fresh)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in loaded.values())
+
+
+def test_prepared_it_answers_the_same(trained: EmbeddedMatting) -> None:
+    """BatchNorm folded, and twelve channels filled up to sixteen with what must not be seen."""
+    rgb, trimap, _ = soft_disc(200, 240)
+    ready = prepare(load_embedded(), torch.device("cpu"), "fp32")
+    head, untouched = (network.decoder.matting_head.matting_convs[0] for network in (ready, trained))
+    assert (head.weight.shape[1], untouched.weight.shape[1]) == (16, 12)
+    with torch.inference_mode():
+        # float32's rounding, in another order, through some twenty layers.
+        assert (ready(rgb, trimap) - trained(rgb, trimap)).abs().max() < 1e-4
 
 
 def test_in_bfloat16_it_answers_alike(trained: EmbeddedMatting) -> None:

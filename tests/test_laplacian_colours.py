@@ -11,12 +11,15 @@ from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.laplacian_cells import Cells
 from videomatte.models.laplacian_colours import alpha_from_colours, sure_colours
 
+PAIRS = [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]
+"""The products of colours in their order: rr, gg, bb, rg, rb, gb."""
+
 
 def side(mean: list[float], spread: float) -> Tensor:
     """``[9, 1]``: a side of one colour with an even spread."""
     colour = torch.tensor(mean)
     products = torch.outer(colour, colour) + spread**2 * torch.eye(3)
-    return torch.cat([colour, products[torch.triu_indices(3, 3).unbind()]])[:, None]
+    return torch.cat([colour, products[PAIRS]])[:, None]
 
 
 @pytest.mark.parametrize("plate", [None, [0.12, 0.55, 0.31]])
@@ -99,7 +102,7 @@ def test_plain_sides_are_known_everywhere_as_they_are() -> None:
     rgb = torch.where(foreground, colours[0][:, None, None], colours[1][:, None, None])
     found = sure_colours(rgb, unknown, foreground, Cells(unknown))[..., :-1]
     for colour, side_found in zip(colours, found, strict=True):
-        products = torch.outer(colour, colour)[torch.triu_indices(3, 3).unbind()]
+        products = torch.outer(colour, colour)[PAIRS]
         assert torch.allclose(side_found, torch.cat([colour, products])[:, None].expand_as(side_found), atol=1e-5)
 
 

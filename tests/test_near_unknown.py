@@ -1,5 +1,6 @@
 """Computing near unknown pixels alone: exact where it says so, and never more than the picture holds."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from videomatte.matting import NetworkMatting
 from videomatte.matting.changes import changed
-from videomatte.models.blocks import alpha_near, features_wanted
+from videomatte.models.blocks import alpha_near, alpha_of_tiles, features_wanted
 from videomatte.models.tokens import features_near, share
 from videomatte.models.vitmatte import ViTMatte
 from videomatte.types import Frame, TrimapFrame
@@ -89,14 +90,17 @@ def test_one_flat_picture_needs_few_tokens() -> None:
     ],
     ids=["inside", "corners and a line", "one whole picture"],
 )
-def test_decoder_is_exact_where_unknown(network: ViTMatte, boxes: list[tuple[int, int, int, int, int]]) -> None:
+@pytest.mark.parametrize("near", [alpha_near, alpha_of_tiles])
+def test_decoder_is_exact_where_unknown(
+    network: ViTMatte, boxes: list[tuple[int, int, int, int, int]], near: Callable[..., Tensor]
+) -> None:
     rgb, trimap = pictures(2, 96, 128)
     images = torch.cat([rgb, trimap], dim=1).contiguous(memory_format=torch.channels_last)
     unknown = with_unknown((2, 1, 96, 128), *boxes)
     with torch.inference_mode():
         features = network.backbone(images)
         expected = network.decoder(features, images)
-        alpha = alpha_near(network.decoder, features, images, unknown)
+        alpha = near(network.decoder, features, images, unknown)
     torch.testing.assert_close(alpha[unknown], expected[unknown], atol=ROUNDING, rtol=0)
 
 

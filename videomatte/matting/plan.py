@@ -25,15 +25,15 @@ __all__ = ["most_frames", "peak_bytes", "room_bytes"]
 
 _INPUT = 29
 """Bytes a pixel that the matting stage holds during a call: RGB twice and the trimap in float32, and as it came."""
-_SOLVER = 46, 258
+_SOLVER = 27, 251
 """Bytes a pixel that the solver takes, inputs counted, and further ones an unknown pixel."""
 _SOLVER_CELL = 62_000
 """Bytes that each of the solver's cells takes while its equations are made."""
 _SOLVER_CELLS = {"cpu": 128, "cuda": 4096}
 """Cells whose equations are made at once."""
-_TILED = 58
+_TILED = 32
 """Bytes a pixel that the embedded model holds while its network runs."""
-_TILE_PIXEL = {4: 376, 2: 246}
+_TILE_PIXEL = {4: 345, 2: 300}
 """Bytes a pixel of the tiles that the network works on at once, by the bytes of the type that it multiplies in."""
 _NEAR_MASKS = 27
 """Bytes a pixel of the masks that tell which pixels of each level are wanted, and of alpha."""
@@ -83,7 +83,7 @@ def peak_bytes(
     if isinstance(model, EmbeddedMatting):
         pixels = batch * height * width
         most = -(-height // TILE) * -(-width // TILE)
-        tiles = min(TILES_AT_ONCE, batch * (most if places is None else places))
+        tiles = min(TILES_AT_ONCE.get(kind, TILES_AT_ONCE["cuda"]), batch * (most if places is None else places))
         tiled = _TILED * pixels + tiles * TILE * TILE * _TILE_PIXEL[_width_of(model.backbone.patch_embed.proj)]
         code = _CPU_CODE if kind == "cpu" else 0
         return max(_solver(pixels, unknown, kind), tiled + code)

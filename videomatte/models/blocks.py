@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from videomatte.models.detail_capture import Basic_Conv3x3, DetailCapture
+from videomatte.models.detail_capture import Basic_Conv3x3, DetailCapture, Fusion_Block
+from videomatte.trimaps.morphology import dilate_square
 
-__all__ = ["alpha_near", "features_wanted"]
+__all__ = ["alpha_near", "alpha_of_tiles", "features_wanted"]
 
 _SIDE = 16
 """Side of a block, in pixels of its level, at most."""
@@ -40,11 +41,11 @@ def features_wanted(unknown: Tensor, levels: int) -> list[Tensor]:
         ``levels + 1`` of ``[B, 1, H / 2ⁿ, W / 2ⁿ]`` bool: what is wanted of the fusion blocks' outputs, the finest
         first (n is 0), and last of the backbone.
     """
-    wanted = [_grown(unknown.float())]  # by the head's convolution
+    wanted = [dilate_square(unknown, 1)]  # by the head's convolution
     for _ in range(levels):
         # A fusion block's convolution reads a pixel around, and enlargement a coarser one around these.
-        wanted.append(_grown(F.max_pool2d(_grown(wanted[-1]), 2)))
-    return [level > 0 for level in wanted]
+        wanted.append(dilate_square(_any_in_blocks(dilate_square(wanted[-1], 1), 2), 1))
+    return wanted
 
 
 def alpha_near(decoder: DetailCapture, features: Tensor, images: Tensor, unknown: Tensor) -> Tensor:
@@ -71,16 +72,25 @@ def alpha_near(decoder: DetailCapture, features: Tensor, images: Tensor, unknown
     return _filled(unknown, 0, partial(_alpha, decoder, fused)).inside()
 
 
+def alpha_of_tiles(decoder: DetailCapture, features: Tensor, images: Tensor, unknown: Tensor) -> Tensor:
+    """As :func:`alpha_near` for small pictures full of what is unknown: blocks at the finest level alone, where most of
+    the work is; coarser levels are wanted nearly everywhere."""
+    coarse = _Map.holding(decoder.before_finest(features, images))
+    coarse.repeat_edge()
+    conv = cast("Fusion_Block", decoder.fusion_blks[-1]).conv
+    fused = _filled(dilate_square(unknown, 1), 0, partial(_fuse, conv, coarse, _Map.holding(images)))
+    return _filled(unknown, 0, partial(_alpha, decoder, fused)).inside()
+
+
 def _details(decoder: DetailCapture, images: Tensor, wanted: list[Tensor]) -> list[_Map]:
     """The convolution stream's features, where fusion blocks read them or coarser ones are made of them."""
     convs = decoder.convstream.convs
-    needed = [_grown(level.float()) for level in wanted[:-1]]
+    needed = [dilate_square(level, 1) for level in wanted[:-1]]
     for level in range(len(convs), 1, -1):
-        read = _grown(F.interpolate(needed[level], scale_factor=2))
-        needed[level - 1] = torch.maximum(needed[level - 1], read)
+        needed[level - 1] |= dilate_square(needed[level].repeat_interleave(2, 2).repeat_interleave(2, 3), 1)
     details = [_Map.holding(images)]
     for level, conv in enumerate(convs, start=1):
-        details.append(_filled(needed[level] > 0, level, partial(_halve, cast("Basic_Conv3x3", conv), details[-1])))
+        details.append(_filled(needed[level], level, partial(_halve, cast("Basic_Conv3x3", conv), details[-1])))
     return details
 
 
@@ -115,9 +125,13 @@ def _convolved(conv: Basic_Conv3x3, x: Tensor, stride: int = 1) -> Tensor:
     return out
 
 
-def _grown(mask: Tensor) -> Tensor:
-    """A mask of 0 and 1, by a pixel all around."""
-    return F.max_pool2d(mask, 3, 1, 1)
+def _any_in_blocks(mask: Tensor, side: int) -> Tensor:
+    """``[B, 1, H / side, W / side]`` bool: which squares of ``[B, 1, H, W]`` hold something true; side a power of 2."""
+    while side > 1:
+        mask = mask[:, :, ::2] | mask[:, :, 1::2]
+        mask = mask[..., ::2] | mask[..., 1::2]
+        side //= 2
+    return mask
 
 
 def _filled(wanted: Tensor, level: int, compute: Callable[[Tensor, int], Tensor]) -> _Map:
@@ -129,7 +143,7 @@ def _filled(wanted: Tensor, level: int, compute: Callable[[Tensor, int], Tensor]
         compute: called with places ``[k, 3]`` and the blocks' side, gives ``[k, C, side, side]``.
     """
     side = min(_SIDE, _PICTURE_SIDE >> level)
-    places = (F.max_pool2d(wanted.float(), side) > 0).nonzero()[:, [0, 2, 3]]
+    places = _any_in_blocks(wanted, side).nonzero()[:, [0, 2, 3]]
     filled = None
     for some in torch.split(places, max(1, _PIXELS_AT_ONCE // side**2)):
         blocks = compute(some, side)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ __all__ = ["Basic_Conv3x3", "Basic_Conv3x3_attn", "ConvStream", "DetailCapture",
 
 _JOINED_AT_ONCE = 2**23
 """Numbers that upsampled and fine features are joined in at a time: so few that they stay in a CPU's cache."""
+_CHANNELS_AT_ONCE = 16
+"""Channels that kernels of convolutions compute together."""
 
 
 class Basic_Conv3x3(nn.Module):
@@ -180,6 +183,23 @@ class DetailCapture(nn.Module):
         )
         self.matting_head = Matting_Head(fusion_out[-1])
 
+    def fill_channels(self) -> None:
+        """Fill the finest features up with zeros to a multiple of 16 channels, with the same alpha: kernels compute so
+        many at a time, and twelve take a CPU twice as long as sixteen. For a network that is folded and not trained."""
+        last = cast("Basic_Conv3x3", self.fusion_blks[-1].conv).conv
+        first = cast("nn.Conv2d", self.matting_head.matting_convs[0])
+        assert last.bias is not None, "BatchNorm is not folded"
+        more = -last.out_channels % _CHANNELS_AT_ONCE
+        last.weight, last.bias, first.weight = (
+            nn.Parameter(F.pad(tensor, padding), requires_grad=False)
+            for tensor, padding in (
+                (last.weight, [0, 0] * 3 + [0, more]),
+                (last.bias, [0, more]),
+                (first.weight, [0, 0] * 2 + [0, more]),
+            )
+        )
+        last.out_channels = first.in_channels = last.out_channels + more
+
     def forward(self, features: Tensor | dict[str, Tensor], images: Tensor) -> Tensor:
         """Alpha from the backbone's features and the picture.
 
@@ -196,10 +216,21 @@ class DetailCapture(nn.Module):
             if self.img_chans == 4:
                 images = torch.cat([images, features["trimap"]], dim=1)
             features = features["feature"]
-        details = self.convstream(images)
-        coarsest = details[f"D{len(self.fusion_blks) - 1}"]
-        features = features.to(coarsest.dtype)  # before they grow fourfold in upsampling
-        for index, fusion in enumerate(self.fusion_blks, start=1):
-            features = fusion(features, details[f"D{len(self.fusion_blks) - index}"])
-        logits: Tensor = self.matting_head(features)
+        finest = self.fusion_blks[-1](self.before_finest(features, images), images)
+        logits: Tensor = self.matting_head(finest)
         return torch.sigmoid(logits) if self.use_sigmoid else logits
+
+    def before_finest(self, features: Tensor, images: Tensor) -> Tensor:
+        """What the last fusion block gets: the backbone's features fused with all details but the picture itself.
+
+        Args:
+            features, images: as tensors in :meth:`forward`, images with all channels.
+
+        Returns:
+            ``[B, C, H / 2, W / 2]``.
+        """
+        details = self.convstream(images)
+        features = features.to(details[f"D{len(self.fusion_blks) - 1}"].dtype)  # before they grow in upsampling
+        for level, fusion in zip(range(len(self.fusion_blks) - 1, 0, -1), self.fusion_blks, strict=False):
+            features = fusion(features, details[f"D{level}"])
+        return features

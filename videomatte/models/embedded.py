@@ -12,6 +12,8 @@ Sources: Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matt
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from torch.nn import functional as F
 
 from videomatte.errors import ModelError
 from videomatte.models.backbone import PlainViT
+from videomatte.models.blocks import alpha_of_tiles
 from videomatte.models.detail_capture import DetailCapture
 from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.precision import autocast
@@ -38,8 +41,10 @@ OVERLAP = 16
 """How far neighbouring tiles overlap, in pixels; one fades into the next over this length."""
 PATCH = 16
 """Side of the network's patches, in pixels."""
-TILES_AT_ONCE = 8
-"""Tiles the network works on together: bounds memory on pictures that are unknown all over."""
+SHRUNK = 4
+"""How many times smaller the known colours are spread. Tiles begin at multiples of it."""
+TILES_AT_ONCE = {"cpu": 4, "cuda": 8}
+"""Tiles the network works on together: on a CPU so few that a layer's features stay in its cache."""
 
 
 class EmbeddedMatting(nn.Module):
@@ -104,7 +109,16 @@ class EmbeddedMatting(nn.Module):
             Alpha's pixels are the picture's; a picture moved by whole patches of the network gives alpha moved alike.
         """
         rgb, trimap = rgb.float(), trimap.float()
-        return self.correct(rgb, trimap, self.prior(rgb, trimap, initial, plate))
+        solved = self.solver(rgb, trimap, initial, plate)
+        colours = _both_colours(rgb, trimap)
+        # Colours are enlarged inside of the tiles alone.
+        return self._in_tiles(
+            rgb,
+            trimap,
+            lambda frame, y, x: torch.cat(
+                [_cut(solved, frame, y, x), _filled(_enlarged(colours, rgb.shape[2:], frame, y, x))]
+            ),
+        )
 
     def prior(self, rgb: Tensor, trimap: Tensor, initial: Tensor | None = None, plate: Tensor | None = None) -> Tensor:
         """What is known before the network looks: nothing here is learned.
@@ -116,9 +130,10 @@ class EmbeddedMatting(nn.Module):
             ``[B, 7, H, W]`` float32 in 0..1: the solver's alpha, the foreground's colour and the background's colour
             as spread from the sure regions.
         """
-        alpha = self.solver(rgb, trimap, initial, plate)
-        foreground, background = spread_colours(rgb, trimap > 0.75), spread_colours(rgb, trimap < 0.25)
-        return torch.cat([alpha, foreground, background], dim=1)
+        solved = self.solver(rgb, trimap, initial, plate)
+        size = rgb.shape[2:]
+        colours = F.interpolate(_both_colours(rgb, trimap), scale_factor=SHRUNK, mode="bilinear", align_corners=False)
+        return torch.cat([solved, colours[..., : size[0], : size[1]]], dim=1)
 
     def correct(self, rgb: Tensor, trimap: Tensor, prior: Tensor) -> Tensor:
         """Alpha from what is known: :meth:`refine` on tiles laid over the unknown.
@@ -130,20 +145,21 @@ class EmbeddedMatting(nn.Module):
         Returns:
             As :meth:`forward`.
         """
-        unknown = (trimap > 0.25) & (trimap < 0.75)
-        alpha = self._in_tiles([rgb, trimap, prior], unknown)
-        return torch.where(unknown, alpha.clamp(0, 1), trimap.round())
+        return self._in_tiles(rgb, trimap, partial(_cut, prior))
 
-    def refine(self, rgb: Tensor, trimap: Tensor, prior: Tensor) -> Tensor:
+    def refine(self, rgb: Tensor, trimap: Tensor, prior: Tensor, unknown: Tensor | None = None) -> Tensor:
         """The solver's alpha, corrected by the network: what training trains.
 
         Args:
             rgb: ``[N, 3, h, w]`` in 0..1, a tile or a crop; h and w multiples of 16.
             trimap: ``[N, 1, h, w]`` as in :meth:`forward`.
             prior: ``[N, 7, h, w]`` cut from :meth:`prior` of the whole picture.
+            unknown: ``[N, 1, h, w]`` bool, some of it true: where alpha is wanted, if not everywhere. The last layers
+                are computed in blocks that hold some of it (:mod:`videomatte.models.blocks`).
 
         Returns:
-            ``[N, 1, h, w]`` float32, alpha everywhere, known pixels too; not yet limited to 0..1.
+            ``[N, 1, h, w]`` float32, alpha, not yet limited to 0..1; on known pixels too, but anything at all where it
+            is not wanted.
         """
         solved, foreground, background = prior[:, :1], prior[:, 1:4], prior[:, 4:]
         line = foreground - background
@@ -153,26 +169,34 @@ class EmbeddedMatting(nn.Module):
         images = (images - 0.5) * images.new_tensor([4.0] * 9 + [2.0] * 3)[:, None, None]
         images = images.contiguous(memory_format=torch.channels_last)
         with autocast(images.device, self.backbone.patch_embed.proj.weight.dtype):
-            correction: Tensor = self.decoder(self.backbone(images), images)
+            features = self.backbone(images)
+            if unknown is None:
+                correction: Tensor = self.decoder(features, images)
+            else:
+                correction = alpha_of_tiles(self.decoder, features, images, unknown)
         # Added to alpha, not to its logit: a sigmoid passes next to no gradient where the solver is sure and wrong,
         # which is where there is most to learn.
         return solved + correction.float()
 
-    def _in_tiles(self, planes: list[Tensor], unknown: Tensor) -> Tensor:
-        height, width = unknown.shape[2:]
+    def _in_tiles(self, rgb: Tensor, trimap: Tensor, prior_of: Callable[[int, int, int], Tensor]) -> Tensor:
+        """As :meth:`correct`, given what makes a tile's prior from its frame, row and column."""
+        height, width = trimap.shape[2:]
+        unknown = (trimap > 0.25) & (trimap < 0.75)
         places = [(frame, y, x) for frame, one in enumerate(unknown[:, 0]) for y, x in tile_places(one)]
         fade = _fade(unknown.device)
-        total = torch.zeros_like(planes[1])
+        total = torch.zeros_like(trimap)
         weight = torch.zeros_like(total)
-        for first in range(0, len(places), TILES_AT_ONCE):
-            chunk = places[first : first + TILES_AT_ONCE]
-            rgb, trimap, prior = (torch.stack([_cut(plane, *place) for place in chunk]) for plane in planes)
-            refined = self.refine(rgb, trimap, prior) * fade
+        at_once = TILES_AT_ONCE.get(unknown.device.type, TILES_AT_ONCE["cuda"])
+        for first in range(0, len(places), at_once):
+            chunk = places[first : first + at_once]
+            cuts = (partial(_cut, rgb), partial(_cut, trimap), prior_of, partial(_cut, unknown))
+            refined = self.refine(*(torch.stack([cut(*place) for place in chunk]) for cut in cuts)) * fade
             for (frame, y, x), tile in zip(chunk, refined, strict=True):
                 inside = frame, slice(None), slice(y, y + TILE), slice(x, x + TILE)
                 total[inside] += tile[:, : height - y, : width - x]
                 weight[inside] += fade[: height - y, : width - x]
-        return total / weight.clamp(min=1e-9)
+        alpha = total.div_(weight.clamp_(min=1e-9)).clamp_(0, 1)
+        return torch.where(unknown, alpha, trimap.round())
 
 
 def spread_colours(rgb: Tensor, known: Tensor) -> Tensor:
@@ -183,16 +207,27 @@ def spread_colours(rgb: Tensor, known: Tensor) -> Tensor:
         known: ``[B, 1, H, W]`` bool.
 
     Returns:
-        ``[B, 3, H, W]``: in known places their own colour, softened; far from any, the mean of the nearest; 0.5 where
-        nothing is known at all.
+        ``[B, 3, ⌈H / 4⌉, ⌈W / 4⌉]``: in known places their own colour, softened; far from any, the mean of the
+        nearest; 0.5 where nothing is known at all.
 
     Convention:
         Averages of 4×4, then 2×2 pixels and bilinear enlargement with ``align_corners=False``: areas keep their place.
+        Where they do not fit, the picture's border is repeated.
     """
+    margin = [0, -rgb.shape[3] % SHRUNK, 0, -rgb.shape[2] % SHRUNK]
     weight = known.to(rgb.dtype)
-    size = rgb.shape[2:]
-    both = F.avg_pool2d(torch.cat([rgb * weight, weight], dim=1), [min(4, n) for n in size], ceil_mode=True)
-    levels = [both]
+    if any(margin):
+        rgb, weight = (F.pad(planes, margin, mode="replicate") for planes in (rgb, weight))
+    # Rows, then columns: several times faster on a CPU than average pooling.
+    rows = rgb.new_zeros(rgb.shape[0], 4, rgb.shape[2] // SHRUNK, rgb.shape[3])
+    for row in range(SHRUNK):
+        here = weight[:, :, row::SHRUNK]
+        rows[:, :3].addcmul_(rgb[:, :, row::SHRUNK], here)
+        rows[:, 3:] += here
+    blocks = torch.zeros_like(rows[..., ::SHRUNK])
+    for column in range(SHRUNK):
+        blocks += rows[..., column::SHRUNK]
+    levels = [blocks / SHRUNK**2]
     while max(levels[-1].shape[2:]) > 1:
         levels.append(F.avg_pool2d(levels[-1], [min(2, n) for n in levels[-1].shape[2:]], ceil_mode=True))
     colour = torch.full_like(levels[-1][:, :3], 0.5)
@@ -200,7 +235,12 @@ def spread_colours(rgb: Tensor, known: Tensor) -> Tensor:
         total, share = level[:, :3], level[:, 3:]
         up = F.interpolate(colour, size=level.shape[2:], mode="bilinear", align_corners=False)
         colour = torch.lerp(up, total / share.clamp(min=1e-6), (share * 4).clamp(max=1))
-    return F.interpolate(colour, size=size, mode="bilinear", align_corners=False)
+    return colour
+
+
+def _both_colours(rgb: Tensor, trimap: Tensor) -> Tensor:
+    """``[B, 6, ⌈H / 4⌉, ⌈W / 4⌉]``: foreground and background, spread."""
+    return torch.cat([spread_colours(rgb, trimap > 0.75), spread_colours(rgb, trimap < 0.25)], dim=1)
 
 
 def load_embedded(path: Path | None = None) -> EmbeddedMatting:
@@ -244,11 +284,28 @@ def _starts(some: Tensor) -> list[int]:
     return starts
 
 
-def _cut(plane: Tensor, frame: int, y: int, x: int) -> Tensor:
+def _cut(planes: Tensor, frame: int, y: int, x: int) -> Tensor:
     """A tile ``[C, TILE, TILE]`` of ``[B, C, H, W]``, the picture's border repeated beyond it."""
-    tile = plane[frame, :, y : y + TILE, x : x + TILE]
-    height, width = tile.shape[1:]
-    return F.pad(tile, (0, TILE - width, 0, TILE - height), mode="replicate") if height * width < TILE**2 else tile
+    return _filled(planes[frame, :, y : y + TILE, x : x + TILE])
+
+
+def _enlarged(small: Tensor, size: torch.Size, frame: int, y: int, x: int) -> Tensor:
+    """What lies in a tile, ``[C, ≤ TILE, ≤ TILE]``, of ``[B, C, ⌈H / 4⌉, ⌈W / 4⌉]`` enlarged to H × W; bilinear."""
+    rows, columns = (
+        torch.arange(start // SHRUNK - 1, (start + TILE) // SHRUNK + 1, device=small.device).clamp(0, length - 1)
+        for start, length in ((y, small.shape[2]), (x, small.shape[3]))
+    )
+    part = small[frame, :, rows[:, None], columns]
+    large = F.interpolate(part[None], scale_factor=SHRUNK, mode="bilinear", align_corners=False)[0]
+    return large[:, SHRUNK:-SHRUNK, SHRUNK:-SHRUNK][:, : size[0] - y, : size[1] - x]
+
+
+def _filled(tile: Tensor) -> Tensor:
+    """``[C, TILE, TILE]``: a tile that reaches beyond the picture, the border repeated."""
+    if tile[0].numel() == TILE**2:
+        return tile
+    filled = F.pad(tile.float(), (0, TILE - tile.shape[2], 0, TILE - tile.shape[1]), mode="replicate")
+    return filled.to(tile.dtype)
 
 
 def _fade(device: torch.device) -> Tensor:

@@ -13,6 +13,8 @@ Note: layout
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -152,9 +154,9 @@ class Cells:
         self.shape = unknown.shape
         height, width = unknown.shape[2:]
         self.top, self.left = -height % CELL // 2, -width % CELL // 2
-        # Kernels one pixel wider than the cell: a window reaches one pixel from its centre.
+        # One pixel more than the cell to all sides: a window reaches one pixel from its centre.
         margin = [1 + self.left, 1 + -width % CELL - self.left, 1 + self.top, 1 + -height % CELL - self.top]
-        active = F.max_pool2d(F.pad(unknown.float(), margin), CELL + 2, CELL)[:, 0] > 0
+        active = _any_of(_any_of(F.pad(unknown[:, 0], margin), 1), 2)
         self.lattice = lattice = Lattice(active)
         self.count = lattice.cells
         self.per_frame = PerFrame(lattice.frame, lattice.frames)
@@ -203,6 +205,18 @@ class Cells:
         flat = pictures.reshape(-1).clone()
         flat[self.own(places)[where]] = x[..., :-1][where]
         return flat.reshape(pictures.shape)
+
+
+def _any_of(mask: Tensor, dim: int) -> Tensor:
+    """Which cells along an axis of ``[B, h, w]`` hold something true, or have it beside them.
+
+    Args:
+        mask: one more than whole cells at both ends of the axis.
+        dim: the axis.
+    """
+    length = mask.shape[dim] - 2 - CELL + 1
+    parts = (mask.narrow(dim, start, length) for start in range(CELL + 2))
+    return reduce(torch.logical_or, [part[:, ::CELL] if dim == 1 else part[..., ::CELL] for part in parts])
 
 
 def _number(active: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:

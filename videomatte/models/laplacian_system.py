@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from videomatte.models.laplacian_cells import CELL, HALO, REACH, Cells, pick, sum_corners
-from videomatte.models.laplacian_colours import alpha_from_colours, sure_colours
+from videomatte.models.laplacian_colours import alpha_from_colours, finite, sure_colours
 
 __all__ = ["System", "assemble"]
 
@@ -93,7 +93,7 @@ def assemble(
     count, device = cells.count, rgb.device
     picture = rgb[0, 0].numel()
     # Colours of comparable size make good blocks to invert; the space they span stays the same.
-    spread, mean = torch.std_mean(_finite(rgb[..., ::4, ::4]), (2, 3), correction=0)
+    spread, mean = torch.std_mean(finite(rgb[..., ::4, ::4]), (2, 3), correction=0)
     centre, scale = mean.T, 1 / (spread.mean(1) + 1e-6)
     flat = rgb.reshape(-1)
     state = (unknown.to(torch.uint8) + 2 * foreground.to(torch.uint8)).reshape(-1)
@@ -103,8 +103,7 @@ def assemble(
     own_hats = hats[:, REACH : REACH + CELL, REACH : REACH + CELL].reshape(4, CELL * CELL).contiguous()
 
     if evidence:
-        plate = None if plate is None else _finite(plate)
-        sure = sure_colours(_finite(rgb), unknown, foreground, cells, plate).reshape(18, -1)
+        sure = sure_colours(rgb, unknown, foreground, cells, plate).reshape(18, -1)
     stencil = rgb.new_empty(_STENCIL, _STENCIL, CELL, CELL, count + 1)
     stencil[..., count] = 0
     right = rgb.new_zeros(CELL, CELL, count + 1)
@@ -121,15 +120,15 @@ def assemble(
         is_unknown = (known_as == 1).float()
         places += frame * (2 * picture)
         channels = torch.stack([places + channel * picture for channel in range(3)])
-        colour = _finite(pick(flat, channels))
+        colour = finite(pick(flat, channels))
         q = _windows(colour, inner, epsilon)
-        coefficients = _coefficients(q) * cells.own(is_unknown)
-        stencil[..., part] = coefficients
+        coefficients = stencil[..., part]
+        torch.mul(_coefficients(q), cells.own(is_unknown), out=coefficients)
         right[..., part] = -_apply(coefficients, (known_as == 2).float())
-        weight = torch.zeros_like(coefficients[0, 0])
+        weight = torch.zeros_like(right[..., part])
         if evidence:
             around = torch.matmul(own_hats.T, pick(sure, cells.lattice.corners[:, part])).reshape(18, CELL, CELL, -1)
-            empty = None if plate is None else pick(plate.reshape(-1), cells.own(channels))
+            empty = None if plate is None else finite(pick(plate.reshape(-1), cells.own(channels)))
             alpha, weight = alpha_from_colours(cells.own(colour), around[:9], around[9:], empty)
             weight *= evidence * cells.own(is_unknown)
             stencil[REACH, REACH, ..., part] += weight
@@ -142,10 +141,6 @@ def assemble(
     diagonal = stencil[REACH, REACH]
     inverse = torch.where(diagonal != 0, diagonal.clamp(min=1e-3).reciprocal(), 0)
     return System(cells, diagonal != 0, stencil, right, inverse, colours, own_hats, elements)
-
-
-def _finite(rgb: Tensor) -> Tensor:
-    return torch.nan_to_num(rgb, nan=0.0, posinf=1.0, neginf=0.0)
 
 
 def _apply(stencil: Tensor, halo: Tensor) -> Tensor:
@@ -253,4 +248,4 @@ def _elements(q: Tensor, counted: Tensor, weight: Tensor, basis: Tensor, hats: T
     taken, whole = (terms.reshape(-1, n).T.contiguous().reshape(n, 16, -1) for terms in (fitted, whole))
     whole = whole @ whole.mT
     whole.diagonal(dim1=1, dim2=2).mul_(1 + _RIDGE)
-    return whole - taken @ taken.mT
+    return whole.baddbmm_(taken, taken.mT, alpha=-1)

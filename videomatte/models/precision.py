@@ -36,7 +36,8 @@ def prepare(
 ) -> _Network:
     """Make a trained network ready to run, in place: it can no longer be trained or saved.
 
-    BatchNorm is folded into the convolution before it, weights are laid out channels last and, below float32, stored
+    BatchNorm is folded into the convolution before it, channels are filled up where kernels want it
+    (``fill_channels`` of modules that have one), weights are laid out channels last and, below float32, stored
     in the type they are multiplied in, so that no call converts them again.
 
     Args:
@@ -54,6 +55,9 @@ def prepare(
     dtype = compute_dtype(device, precision)
     network.eval().requires_grad_(False)  # noqa: FBT003 - torch's own call
     fold_batchnorm(network)
+    for module in network.modules():
+        if (fill := getattr(module, "fill_channels", None)) is not None:
+            fill()
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in network.modules():
         if isinstance(module, (nn.Linear, _ConvNd)) and not isinstance(module, Float32Conv2d):
