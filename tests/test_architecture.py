@@ -41,7 +41,7 @@ def imports(path: Path) -> set[str]:
 
 
 LAYERS = [
-    {"videomatte.types", "videomatte.errors"},
+    {"videomatte.types", "videomatte.errors", "videomatte.cores"},
     {  # mathematics: tensors in, tensors out; no frames of a clip, no files
         "videomatte.components",
         "videomatte.strips",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 import tyro
 
 from videomatte.config import GreenscreenSettings, MatteSettings, TrimapSettings
+from videomatte.cores import leave_cores_to_stages
 from videomatte.errors import VideomatteError
 from videomatte.layers import tuned_preset, with_preset, with_tuned
 from videomatte.training.settings import TrainSettings
@@ -295,6 +296,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="videomatte: %(message)s", level=logging.WARNING)
     try:
         command = parse(words)
+        if isinstance(command, Demo):
+            leave_cores_to_stages("embedded")
+        elif isinstance(command, (_Job, Tune)):
+            leave_cores_to_stages(command.settings.model)
         if isinstance(command, _Job) and (tuned := tuned_preset(words[0], command.clip, command.settings)):
             command = parse(words, tuned)
             assert isinstance(command, _Job)

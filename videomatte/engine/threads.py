@@ -13,8 +13,8 @@ Leaving the block, for whatever reason, stops and joins every worker.
 
 Nothing here changes the number of torch's threads: after ``torch.set_num_threads`` in a process with workers, be it in
 the main thread alone, MKL's LAPACK gives wrong pivots now and then, ever after (``linalg.inv`` in float64, torch 2.13
-with MKL 2024.2, an AMD processor with AVX2). Who wants fewer sets OMP_NUM_THREADS: with 1 on two cores, whole runs with
-the embedded model took a tenth less time, ViTMatte's would take longer.
+with MKL 2024.2, an AMD processor with AVX2). Who wants fewer sets OMP_NUM_THREADS before torch is
+imported, as the command line does (:mod:`videomatte.cores`).
 """
 
 from __future__ import annotations
