@@ -194,6 +194,19 @@ def test_a_trimap_survives_being_believed() -> None:
     assert not ((again == 0) & (trimap != 0)).any()
 
 
+def test_specks_beside_the_subject_are_unknown_and_a_small_subject_is_not() -> None:
+    believed = torch.zeros(1, 1, 120, 160)
+    believed[..., 20:90, 30:80] = 1
+    believed[..., 40:52, 110:122] = 1  # four pixels a side are left of it within its own margin
+    one, none = torch.ones_like(believed), torch.zeros_like(believed)
+    trimap = trimap_from_belief(Belief(believed, none, one, one), 120, 160)[0]
+    assert (trimap[40:52, 110:122] == 128).all()
+    assert (trimap[30:80, 40:70] == 255).all()
+    believed[..., :100] = 0  # the speck is all that there is
+    trimap = trimap_from_belief(Belief(believed, none, one, one), 120, 160)[0]
+    assert (trimap == 255).sum() == 4 * 4
+
+
 def test_stored_beliefs_come_back_once() -> None:
     torch.manual_seed(1)
     kept = {index: Belief(*torch.rand(4, 1, 1, 9, 16)) for index in (7, 3)}

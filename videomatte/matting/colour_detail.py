@@ -49,8 +49,9 @@ def add_colour_detail(rgb: Tensor) -> Tensor:
         rounding.
     """
     height, width = rgb.shape[2:]
+    odd = width % 2, height % 2
     # An odd last row or column is worth as much as two.
-    whole = F.pad(rgb, (0, width % 2, 0, height % 2), mode="replicate")
+    whole = F.pad(rgb, (0, odd[0], 0, odd[1]), mode="replicate") if any(odd) else rgb
     lacking = whole.new_empty(whole.shape[0], 2, *whole.shape[2:])
     found, expected = whole.new_zeros(2, len(whole), 1, 1, 1)
     for inner, outer in _bands(whole):
@@ -62,7 +63,7 @@ def add_colour_detail(rgb: Tensor) -> Tensor:
         found += (predicted * present).sum((1, 2, 3), keepdim=True)
         expected += predicted.square().sum((1, 2, 3), keepdim=True)
     share = (1 - found / expected.clamp(min=1e-9)).clamp(0, 1)
-    red, blue = (lacking * share)[:, :, :height, :width].unbind(1)
+    red, blue = lacking.mul_(share)[:, :, :height, :width].unbind(1)
     green = (LUMA[0] * red + LUMA[2] * blue) / -LUMA[1]
     return torch.stack([red, green, blue], dim=1).add_(rgb).clamp_(0, 1)
 

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videomatte.components import by_label, label_components
 from videomatte.flow import Readable, estimate_both_flows, flow_confidence, resize_flow
 from videomatte.trimaps.morphology import dilate, trimap_of
 from videomatte.trimaps.small import SmallPicture, reduced
@@ -61,6 +62,9 @@ SOFT_ABOVE = 0.5
 MARGIN, WIDE_MARGIN = 3.0, 5.0
 """Pixels by which the border and what is undecided are widened, where flow is sure and where it is doubtful. What was
 painted as soft has its margin from the painter, and is widened where flow is doubtful alone."""
+SPECK = (MARGIN + WIDE_MARGIN) ** 2
+"""Pixels of the smallest piece of sure subject: lesser ones beside it, often background seen through hair, are left
+unknown. A subject that is smaller altogether stays."""
 AGING = 0.98
 """Trust that is left after a frame, however sure the flow."""
 DECISIVENESS = 4
@@ -207,6 +211,9 @@ def trimap_from_belief(belief: Belief, height: int, width: int) -> Tensor:
     unsure = ~soft & (border | (undecided & dilate(border, REACH)))
     doubtful = (soft | unsure) & (belief.confidence < 0.5)
     unsure = soft | dilate(unsure, MARGIN) | dilate(doubtful, WIDE_MARGIN)
+    labels, areas = label_components((inside & ~unsure)[0, 0])
+    specks = areas < areas[1:].amax(0).clamp(max=SPECK) if len(areas) > 1 else areas < 0
+    unsure |= inside & by_label(specks, labels)
     # 1 where it is surely in front, -1 where surely behind; between the two there is always some border.
     sure = inside.view(torch.int8).mul(2).sub_(1).mul_((~unsure).view(torch.int8)).float()
     if sure.shape[2:] != (height, width):
