@@ -149,9 +149,11 @@ def plainly_calmed(before: MatteFrame, here: MatteFrame, after: MatteFrame) -> T
         flow = resize_flow(there, *size)
         brought = warp(planes(other)[None], flow)[0]
         everywhere = torch.arange(size[0] * size[1])
-        brought[:4] = warp_at(planes(other)[:4], flow[0].flatten(1), everywhere, "bicubic").view(4, *size).clamp(min=0)
+        for layer in (slice(0, 1), slice(1, 4)):
+            part = planes(other)[layer]
+            read = warp_at(part, flow[0].flatten(1), everywhere, "bicubic").clamp(part.min(), part.max())
+            brought[layer] = read.view(-1, *size)
         brought = brought[:, *box]
-        brought[0] = brought[0].clamp(max=1)
         brought[0] = torch.where((brought[0] - own[0]).abs() > SAME, brought[0], own[0])
         squares = (brought[4:] - own[4:]).square().mean(0)
         local = F.avg_pool2d(squares[None], 3, 1, 1, count_include_pad=False)[0]

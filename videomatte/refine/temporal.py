@@ -172,9 +172,10 @@ def _brought(
     flow = _at(resize_flow(flow, *size)[0], places.near)
     likeness = _likeness(picture, warp_at(_picture(other.frame.rgb), flow, places.near), places)
     flow, unknown = flow[:, places.unknown], places.near[places.unknown]
-    # Bilinear reading would blur strands a little more with every neighbour.
-    planes = torch.cat([warp_at(part, flow, unknown, "bicubic") for part in _layers(other)]).clamp_(min=0)
-    planes[:1].clamp_(max=1)
+    # Bilinear reading would blur strands a little more with every neighbour. Nothing goes beyond what is there.
+    planes = torch.cat(
+        [warp_at(part, flow, unknown, "bicubic").clamp_(*part.aminmax()) for part in _layers(other)],
+    )
     planes[:1] = torch.where((planes[:1] - own).abs() > SAME, planes[:1], own)
     trust = _at(F.interpolate(confidence, size, mode="bilinear", align_corners=False)[0], unknown)
     motion = flow.square().sum(0, keepdim=True) / (SLOW * max(size)) ** 2
