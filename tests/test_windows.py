@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from videomatte.windows import window_sums
+from videomatte.windows import square_sums, window_sums
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 13, 17, 30])
@@ -26,3 +26,11 @@ def test_nothing_but_zeros_sums_up_to_zero_after_anything() -> None:
 def test_one_neighbour_is_the_picture() -> None:
     planes = torch.rand(3, 4, 5)
     assert torch.equal(window_sums(planes, 1, 1), planes)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 5])
+def test_sums_over_squares_are_those_of_pooling(side: int) -> None:
+    planes = torch.rand(2, 3, 11, 14)
+    expected = torch.nn.functional.avg_pool2d(planes, side, 1) * side**2
+    torch.testing.assert_close(square_sums(planes, side), expected, rtol=1e-6, atol=1e-6)
+    assert side > 1 or torch.equal(square_sums(planes, side), planes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-__all__ = ["window_sums"]
+__all__ = ["square_sums", "window_sums"]
 
 
 def window_sums(planes: Tensor, count: int, dim: int) -> Tensor:
@@ -36,3 +36,8 @@ def window_sums(planes: Tensor, count: int, dim: int) -> Tensor:
         width *= 2
     assert total is not None
     return total
+
+
+def square_sums(planes: Tensor, side: int) -> Tensor:
+    """Sums over squares of ``[..., H, W]``, by :func:`window_sums` down and across: shorter by ``side - 1`` either way."""
+    return window_sums(window_sums(planes, side, -2), side, -1)

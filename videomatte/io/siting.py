@@ -25,7 +25,7 @@ from videomatte.errors import InputError
 from videomatte.io.pixel_layout import ChromaSiting
 from videomatte.io.planes import frame_components
 from videomatte.io.probe import decodable, open_movie
-from videomatte.windows import window_sums
+from videomatte.windows import square_sums
 
 __all__ = ["find_siting", "siting_of"]
 
@@ -130,7 +130,7 @@ def _misfit(luma: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
     """Variance of chroma that no line over luma explains, and all of it; per window, ``[2, h, w]``."""
 
     def mean(planes: Tensor) -> Tensor:
-        return window_sums(window_sums(planes, WINDOW, -1), WINDOW, -2) / WINDOW**2
+        return square_sums(planes, WINDOW) / WINDOW**2
 
     luma_mean, chroma_mean = mean(luma), mean(chroma)
     luma_variance = (mean(luma.square()) - luma_mean.square()).clamp(min=0)

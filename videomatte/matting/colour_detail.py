@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.io.chroma import interpolate
-from videomatte.windows import window_sums
+from videomatte.windows import square_sums
 
 __all__ = ["add_colour_detail"]
 
@@ -95,7 +95,7 @@ def _details(luma: Tensor, colour: Tensor) -> tuple[Tensor, Tensor]:
 def _slope(luma: Tensor, colour: Tensor) -> Tensor:
     """Change of colour with brightness around each pixel; less the less of colour's variance it explains."""
     sums = F.pad(torch.cat([luma, colour, luma.square(), luma * colour, colour.square()], dim=1), (1,) * 4, "replicate")
-    means = window_sums(window_sums(sums, WINDOW, 3), WINDOW, 2) / WINDOW**2
+    means = square_sums(sums, WINDOW) / WINDOW**2
     luma, colour, luma_square, product, colour_square = torch.split(means, [1, 2, 1, 2, 2], dim=1)
     luma_variance = (luma_square - luma.square()).clamp_(min=0) + NOISE
     colour_variance = (colour_square - colour.square()).clamp_(min=0) + COLOUR_NOISE

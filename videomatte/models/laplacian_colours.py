@@ -20,8 +20,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from videomatte.models.laplacian_cells import CELL, Cells
+from videomatte.types import finite_unit_range
+from videomatte.windows import square_sums
 
-__all__ = ["alpha_from_colours", "finite", "sure_colours"]
+__all__ = ["alpha_from_colours", "sure_colours"]
 
 _NOISE = 0.005
 """Standard deviation of a camera's noise, at least."""
@@ -67,9 +69,9 @@ def sure_colours(rgb: Tensor, unknown: Tensor, foreground: Tensor, cells: Cells,
     Convention:
         Means are over blocks that are the cells, then 3 × 3 and 2 × 2 of these, around the node.
     """
-    rgb = finite(_samples(rgb, cells))
+    rgb = finite_unit_range(_samples(rgb, cells))
     weight = _samples(torch.cat([foreground, ~(unknown | foreground)], dim=1), cells).to(rgb.dtype)
-    colours = [rgb] * 2 if plate is None else [rgb, rgb - finite(_samples(plate, cells))]
+    colours = [rgb] * 2 if plate is None else [rgb, rgb - finite_unit_range(_samples(plate, cells))]
     sums = rgb.new_zeros(2, len(rgb), 10, *cells.lattice.active.shape[1:])
     for row in range(_SAMPLES):
         for column in range(_SAMPLES):
@@ -81,11 +83,6 @@ def sure_colours(rgb: Tensor, unknown: Tensor, foreground: Tensor, cells: Cells,
                 sums[side, :, 3:9].addcmul_(_products(colour, 1), share)
                 sums[side, :, 9:] += share
     return torch.stack([_spread(sums[0], _WIDER, cells), _spread(sums[1], 0.0, cells)])
-
-
-def finite(rgb: Tensor) -> Tensor:
-    """Colours with NaN and infinity taken as black and white."""
-    return torch.nan_to_num(rgb, nan=0.0, posinf=1.0, neginf=0.0)
 
 
 def _samples(planes: Tensor, cells: Cells) -> Tensor:
@@ -106,7 +103,7 @@ def _spread(sums: Tensor, wider: float, cells: Cells) -> Tensor:
         wider: share that every level leaves to the coarser ones, even where it knows.
         cells: whose nodes.
     """
-    levels = [_window_sums(F.pad(sums, (1, 1, 1, 1)), 3) / (9 * _SAMPLES**2)]
+    levels = [square_sums(F.pad(sums, (1, 1, 1, 1)), 3) / (9 * _SAMPLES**2)]
     while max(levels[-1].shape[2:]) > 1:
         levels.append(F.avg_pool2d(levels[-1], [min(2, n) for n in levels[-1].shape[2:]], ceil_mode=True))
     mean = levels[-1][:, :9] / levels[-1][:, 9:].clamp(min=1e-9)
@@ -114,16 +111,9 @@ def _spread(sums: Tensor, wider: float, cells: Cells) -> Tensor:
         total, weight = level[:, :9], level[:, 9:]
         around = F.interpolate(mean, size=level.shape[2:], mode="bilinear", align_corners=False)
         mean = torch.lerp(around, total / weight.clamp(min=1e-6), (weight * 8).clamp(max=1 - wider))
-    at_corners = _window_sums(F.pad(mean, (1, 1, 1, 1), mode="replicate"), 2) / 4
+    at_corners = square_sums(F.pad(mean, (1, 1, 1, 1), mode="replicate"), 2) / 4
     lattice = cells.lattice
     return F.pad(at_corners[lattice.node_frame, :, lattice.node_row, lattice.node_column].T, (0, 1))
-
-
-def _window_sums(planes: Tensor, side: int) -> Tensor:
-    """Sums over all square windows that lie within; several times as fast on a CPU as average pooling."""
-    height, width = (length + 1 - side for length in planes.shape[2:])
-    rows = sum((planes[:, :, i : i + height] for i in range(1, side)), start=planes[:, :, :height])
-    return sum((rows[..., i : i + width] for i in range(1, side)), start=rows[..., :width])
 
 
 def alpha_from_colours(

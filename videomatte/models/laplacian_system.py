@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from videomatte.models.laplacian_cells import CELL, HALO, REACH, Cells, pick, sum_corners
-from videomatte.models.laplacian_colours import alpha_from_colours, finite, sure_colours
+from videomatte.models.laplacian_colours import alpha_from_colours, sure_colours
+from videomatte.types import finite_unit_range
 
 __all__ = ["System", "assemble"]
 
@@ -93,7 +94,7 @@ def assemble(
     count, device = cells.count, rgb.device
     picture = rgb[0, 0].numel()
     # Colours of comparable size make good blocks to invert; the space they span stays the same.
-    spread, mean = torch.std_mean(finite(rgb[..., ::4, ::4]), (2, 3), correction=0)
+    spread, mean = torch.std_mean(finite_unit_range(rgb[..., ::4, ::4]), (2, 3), correction=0)
     centre, scale = mean.T, 1 / (spread.mean(1) + 1e-6)
     flat = rgb.reshape(-1)
     state = (unknown.to(torch.uint8) + 2 * foreground.to(torch.uint8)).reshape(-1)
@@ -120,7 +121,7 @@ def assemble(
         is_unknown = (known_as == 1).float()
         places += frame * (2 * picture)
         channels = torch.stack([places + channel * picture for channel in range(3)])
-        colour = finite(pick(flat, channels))
+        colour = finite_unit_range(pick(flat, channels))
         q = _windows(colour, inner, epsilon)
         coefficients = stencil[..., part]
         torch.mul(_coefficients(q), cells.own(is_unknown), out=coefficients)
@@ -128,7 +129,7 @@ def assemble(
         weight = torch.zeros_like(right[..., part])
         if evidence:
             around = torch.matmul(own_hats.T, pick(sure, cells.lattice.corners[:, part])).reshape(18, CELL, CELL, -1)
-            empty = None if plate is None else finite(pick(plate.reshape(-1), cells.own(channels)))
+            empty = None if plate is None else finite_unit_range(pick(plate.reshape(-1), cells.own(channels)))
             alpha, weight = alpha_from_colours(cells.own(colour), around[:9], around[9:], empty)
             weight *= evidence * cells.own(is_unknown)
             stencil[REACH, REACH, ..., part] += weight

@@ -19,7 +19,7 @@ from torch import Tensor
 from videomatte.components import by_label, label_components
 from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.morphology import dilate, erode
-from videomatte.windows import window_sums
+from videomatte.windows import square_sums
 
 __all__ = ["Screen", "box_mean", "chroma", "empty_screen", "find_hue", "fit_screen", "smoothed", "spread"]
 
@@ -185,7 +185,7 @@ def _against(rgb: Tensor, plate: Tensor, known: Tensor, coat: Tensor, hue: float
     colour, share, strict_share, light = (rgb.new_empty(*lead, *size) for lead in ((2,), (), (), ()))
     plate, squares = torch.empty_like(rgb), rgb.new_empty(2, *size)
     for rows in strips(rgb):
-        smooth = window_sums(window_sums(padded[:, rows.start : rows.stop + 2], 3, 1), 3, 2) / 9
+        smooth = square_sums(padded[:, rows.start : rows.stop + 2], 3) / 9
         plate[:, rows] = enlarged.rows(rows)
         colour[:, rows], empty = chroma(smooth), chroma(plate[:, rows])
         share[rows], strict_share[rows] = (_share(colour[:, rows], empty, slope) for slope in (_WIDE, _NARROW))
@@ -352,7 +352,7 @@ def box_mean(picture: Tensor, reach: int) -> Tensor:
     """
     side = 2 * reach + 1
     padded = F.pad(picture, [reach] * 4, mode="replicate")
-    return window_sums(window_sums(padded, side, 1), side, 2) / side**2
+    return square_sums(padded, side) / side**2
 
 
 def _tint(rgb: Tensor, plate: Tensor) -> Tensor:
