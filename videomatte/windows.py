@@ -39,5 +39,5 @@ def window_sums(planes: Tensor, count: int, dim: int) -> Tensor:
 
 
 def square_sums(planes: Tensor, side: int) -> Tensor:
-    """Sums over squares of ``[..., H, W]``, by :func:`window_sums` down and across: shorter by ``side - 1`` either way."""
+    """Sums over squares of ``[..., H, W]``, by :func:`window_sums`; shorter by ``side - 1`` down and across."""
     return window_sums(window_sums(planes, side, -2), side, -1)
