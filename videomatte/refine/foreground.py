@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -148,11 +149,11 @@ def _relax(
     colour = _sampled(image, solved, size)
     if plate is not None:
         colour.addcmul_(alpha.flatten()[solved] - 1, _sampled(plate, solved, size))
-    system = _System(alpha, colour, black, white, beside, stiffness)
+    turns = _turns(alpha, colour, black, white, beside, stiffness)
     table = _sampled(layers, torch.cat([solved, beside]), size).T.contiguous()
     for _ in range(SMALL_STEPS if max(size) <= SMALL_SIDE else STEPS):
-        for turn in system.turns:
-            system.solve(table, turn)
+        for turn in turns:
+            turn.solve(table)
     return solved, table[: len(solved)].T
 
 
@@ -175,16 +176,49 @@ def _chessboard(alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return near[black], near[~black], beside
 
 
-class _System:
-    """The pixels solved for, in two turns, and what of their equations stays the same from step to step.
+class _Turn(NamedTuple):
+    """The pixels that are solved for at once, and what of their equations stays the same from step to step.
 
     With the weighted means F̄ and B̄ of the neighbours, W their weights' sum and r = I - αF̄ - (1-α)B̄ what the means leave
     unexplained, a pixel's own equations have the solution
 
         F = F̄ + λα / W_F,   B = B̄ + λ(1-α) / W_B,   λ = r / (1 + α² / W_F + (1-α)² / W_B).
 
-    Both layers of the pixels solved for, and of those beside them, are rows of a table of six columns: first black
-    squares, then white, then those beside, so that what is solved at once lies in one piece.
+    Both layers of the pixels solved for, and of those beside them, are rows of a table of six columns.
+    """
+
+    rows: slice
+    """Of the table."""
+    neighbours: Tensor
+    """``[n, 4]`` int64, rows of the table."""
+    weights: Tensor
+    """``[n, 4]``, of sum 1."""
+    colour: Tensor
+    """``[3, n]``, what the mixture is to be."""
+    alpha: Tensor
+    """``[n]``."""
+    clear: Tensor
+    """``[n]``, 1 - α."""
+    front: Tensor
+    """``[n]``, λα / W_F over r."""
+    back: Tensor
+    """``[n]``, λ(1-α) / W_B over r."""
+
+    def solve(self, table: Tensor) -> None:
+        """Give the pixels their best colours, the others held."""
+        # Weighted sums of rows are what an embedding bag is. What follows is quicker on columns.
+        means = F.embedding_bag(self.neighbours, table, per_sample_weights=self.weights, mode="sum").T.contiguous()
+        front, back = means[:3], means[3:]
+        left = torch.addcmul(self.colour, self.alpha, front, value=-1).addcmul_(self.clear, back, value=-1)
+        front.addcmul_(self.front, left)
+        back.addcmul_(self.back, left)
+        table[self.rows] = means.T
+
+
+def _turns(
+    alpha: Tensor, colour: Tensor, black: Tensor, white: Tensor, beside: Tensor, stiffness: float
+) -> tuple[_Turn, _Turn]:
+    """Black squares, then white: so lie the rows of the table as well, and those beside them last.
 
     Args:
         alpha: ``[h, w]`` float32.
@@ -192,41 +226,29 @@ class _System:
         black, white, beside: the pixels, numbered row by row.
         stiffness: as :meth:`Layers.solve`.
     """
+    height, width = alpha.shape
+    places, count = torch.cat([black, white, beside]), len(black) + len(white)
+    # The table's row of each pixel, with a margin: beyond the border lies the pixel itself.
+    row_of = torch.empty(height + 2, width + 2, dtype=torch.long, device=alpha.device)
+    at = places + 2 * (places // width) + width + 3
+    row_of.view(-1)[at] = torch.arange(len(places), device=alpha.device)
+    row_of[0], row_of[-1] = row_of[1], row_of[-2]
+    row_of[:, 0], row_of[:, -1] = row_of[:, 1], row_of[:, -2]
+    at = at[:count]
+    neighbours = torch.stack([row_of.take(at + by) for by in (-1, 1, -width - 2, width + 2)], dim=1)
+    alpha = alpha.flatten()[places]
+    around, alpha = alpha[neighbours], alpha[:count]
+    weights = (alpha[:, None] - around).abs_().add_(EPSILON)
+    total, clear = weights.sum(1), 1 - alpha
+    front, back = alpha / total, clear / (total + stiffness)
+    scale = 1 + alpha * front + clear * back
+    planes = colour, alpha, clear, front.div_(scale), back.div_(scale)
 
-    def __init__(
-        self, alpha: Tensor, colour: Tensor, black: Tensor, white: Tensor, beside: Tensor, stiffness: float
-    ) -> None:
-        count = len(black) + len(white)
-        self.turns = slice(0, len(black)), slice(len(black), count)
-        places = torch.cat([black, white, beside])
-        height, width = alpha.shape
-        # Rows of the table, with a margin: beyond the border lies the pixel itself.
-        rows = torch.empty(height + 2, width + 2, dtype=torch.long, device=alpha.device)
-        at = places + 2 * (places // width) + width + 3
-        rows.view(-1)[at] = torch.arange(len(places), device=alpha.device)
-        rows[0], rows[-1] = rows[1], rows[-2]
-        rows[:, 0], rows[:, -1] = rows[:, 1], rows[:, -2]
-        at = at[:count]
-        self.neighbours = torch.stack([rows.take(at + by) for by in (-1, 1, -width - 2, width + 2)], dim=1)
-        alpha = alpha.flatten()[places]
-        self.colour, self.alpha, self.rest = colour, alpha[:count], 1 - alpha[:count]
-        weights = (self.alpha[:, None] - alpha[self.neighbours]).abs_().add_(EPSILON)
-        total = weights.sum(1)
-        self.weights = weights.div_(total[:, None])
-        front, back = self.alpha / total, self.rest / (total + stiffness)
-        scale = 1 + self.alpha * front + self.rest * back
-        self.front, self.back = front / scale, back / scale
+    def turn(rows: slice) -> _Turn:
+        return _Turn(rows, neighbours[rows], weights[rows], *(plane[..., rows] for plane in planes))
 
-    def solve(self, table: Tensor, turn: slice) -> None:
-        """Give the pixels of a turn their best colours, the others held."""
-        # Weighted sums of rows are what an embedding bag is. What follows is quicker on columns.
-        means = F.embedding_bag(self.neighbours[turn], table, per_sample_weights=self.weights[turn], mode="sum")
-        front, back = (means := means.T.contiguous()).chunk(2)
-        left = torch.addcmul(self.colour[:, turn], self.alpha[turn], front, value=-1)
-        left.addcmul_(self.rest[turn], back, value=-1)
-        front.addcmul_(self.front[turn], left)
-        back.addcmul_(self.back[turn], left)
-        table[turn] = means.T
+    weights.div_(total[:, None])
+    return turn(slice(0, len(black))), turn(slice(len(black), count))
 
 
 def check_layers(name: str, image: Tensor, alpha: Tensor) -> None:
