@@ -160,13 +160,15 @@ def test_a_frame_is_held_against_its_screen_as_the_formulas_say() -> None:
     assert screen is not None
     inner = torch.nn.functional.pad(frame.rgb[None, :, 1:-1, 1:-1].double(), [1] * 4, mode="replicate")[0].numpy()
     smooth = torch.from_numpy(scipy.ndimage.uniform_filter(inner, (1, 3, 3), mode="nearest"))
-    colour, empty = chroma(smooth), chroma(screen.plate.double())
+    size = frame.rgb.shape[1:]
+    plate = torch.nn.functional.interpolate(screen.plate[None].double(), size, mode="bilinear", align_corners=False)[0]
+    colour, empty = chroma(smooth), chroma(plate)
     strength = torch.hypot(*empty)
     along = (colour * empty).sum(0) / strength
     across = (colour[1] * empty[0] - colour[0] * empty[1]) / strength
     share = (along - across.abs() / math.tan(math.radians(60))) / strength
     strict = (along - across.abs() / math.tan(math.radians(30))) / strength
-    light = smooth.mean(0) / screen.plate.double().mean(0) - 1
+    light = smooth.mean(0) / plate.mean(0) - 1
     for ours, theirs in (
         (screen.colour, colour),
         (screen.share, share),
@@ -180,12 +182,12 @@ def test_the_empty_screen_is_that_of_what_is_sure_alone() -> None:
     """Identity for a plain screen; where it is uneven, what is in front of it leaves no trace on what is behind."""
     sure = torch.hypot(*torch.meshgrid(torch.arange(-90.0, 90), torch.arange(-120.0, 120), indexing="ij")) > 40
     plain = screen(COLOURS["blue"], grain=0, fall=0)[:, :1, :1].expand(3, HEIGHT, WIDTH)
-    assert torch.allclose(empty_screen(plain, sure), plain, atol=1e-6)
+    assert torch.allclose(empty_screen(plain, plain, sure), plain, atol=1e-6)
     uneven = screen(COLOURS["green"], grain=0)
     paled = torch.where(sure, uneven, 0.8 * uneven + 0.2)
-    assert torch.equal(empty_screen(paled, sure), empty_screen(uneven, sure))
+    assert torch.equal(empty_screen(paled, paled, sure), empty_screen(uneven, uneven, sure))
     # Three levels of 8 bits, as in the test above; the paled screen is 10 to 45 levels off.
-    assert (empty_screen(paled, sure) - uneven).abs().mean() < 3 / 255
+    assert (empty_screen(paled, paled, sure) - uneven).abs().mean() < 3 / 255
 
 
 def test_the_background_in_a_narrow_gap_is_what_is_seen_there() -> None:

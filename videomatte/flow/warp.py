@@ -142,13 +142,13 @@ def dot(one: Tensor, other: Tensor) -> Tensor:
 
 def _fetch(image: Tensor, flow: Tensor, x: Tensor, y: Tensor, mode: str = "bilinear") -> Tensor:
     """The image between pixels, read at x and y, each ``[B, h, w]``, where ``flow`` has led."""
-    x, y = _normalised(x, image.shape[3]), _normalised(y, image.shape[2])
-    fetched = _read(image, x, y, mode)
+    fetched = _read(image, _normalised(x, image.shape[3]), _normalised(y, image.shape[2]), mode)
     # Coordinates come back from [-1, 1] some 1e-5 px off, so that bilinear weights are never exactly 0 and 1.
-    across, down = (flow == flow.round()).chunk(2, dim=1)
-    whole = across & down
+    whole = (flow == flow.round()).all(1)
     if whole.any():
-        fetched = torch.where(whole, _read(image, x, y, "nearest"), fetched)
+        frame, row, column = whole.nonzero(as_tuple=True)
+        at = (y[whole].long().clamp(0, image.shape[2] - 1), x[whole].long().clamp(0, image.shape[3] - 1))
+        fetched[frame, :, row, column] = image[frame, :, *at]
     return fetched
 
 

@@ -37,10 +37,7 @@ def pick(values: Tensor, index: Tensor) -> Tensor:
 
 def sum_corners(corners: Tensor, touching: Tensor) -> Tensor:
     """``[C, N + 1]``: what the cells around each node hold for it, from ``[C, 4, T + 1]``."""
-    total = pick(corners[:, 0], touching[0])
-    for corner in (1, 2, 3):
-        total += pick(corners[:, corner], touching[corner])
-    return total
+    return pick(corners.flatten(1), touching).sum(1)
 
 
 class PerFrame:
@@ -73,7 +70,7 @@ class Lattice:
     Attributes:
         frames, cells, nodes: how many there are.
         corners: ``[4, cells + 1]``, the node at each corner of a cell: rows first, then columns.
-        touching: ``[4, nodes + 1]``, the cell of which a node is that corner.
+        touching: ``[4, nodes + 1]``, where in ``[4, cells + 1]`` laid out flat each node is that corner of a cell.
         per_frame: sums over the nodes of a frame.
     """
 
@@ -87,10 +84,11 @@ class Lattice:
         self.corners = self._index(
             [self.node_ids[self.frame, self.row + dy + 1, self.column + dx + 1] for dy, dx in both], self.nodes
         )
-        self.touching = self._index(
+        touching = self._index(
             [self.cell_ids[self.node_frame, self.node_row - dy + 1, self.node_column - dx + 1] for dy, dx in both],
             self.cells,
         )
+        self.touching = touching + torch.arange(4, device=active.device)[:, None] * (self.cells + 1)
         self.per_frame = PerFrame(self.node_frame, self.frames)
 
     def coarser(self) -> tuple[Lattice, Tensor, Tensor, Tensor]:

@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import ShapeError
-from videomatte.strips import Enlarged, strips
+from videomatte.strips import Enlarged
+from videomatte.trimaps.morphology import dilate_square
 from videomatte.trimaps.screen import chroma
 from videomatte.windows import box_mean
 
@@ -48,6 +49,8 @@ def screen_hue(plate: Tensor) -> float | None:
     Args:
         plate: ``[3, H, W]`` float32, the picture with the subject gone.
     """
+    step = max(1, max(plate.shape) // 160)
+    plate = plate[:, ::step, ::step]
     colours = chroma(plate).flatten(1)
     mean = colours.mean(1)
     strength = float(colours.square().sum(0).sqrt().mean())
@@ -64,18 +67,19 @@ def edge_band(alpha: Tensor) -> Tensor:
 
     Returns:
         ``[1, H, W]`` in [0, 1]: 1 where the background shines through and half way inwards, then fading, exactly 0
-        where all within 1/80 of the picture's longer side (a square) is opaque.
+        where all within 1/80 of the picture's longer side (a square) is opaque, or all is transparent: of colours
+        further out than files are ever scaled over nothing is seen.
 
     Convention:
         Pixel on pixel with alpha; beyond the border the picture goes on as it ends.
     """
     reach = max(1, round(BAND * max(alpha.shape[1:])))
-    near, band = _around(1 - alpha, reach), torch.empty_like(alpha)
-    for rows in strips(alpha):
-        # A straight edge leaves half a window empty, and a quarter half way in. Means of nothing but zeros are zero, to
-        # the bit.
-        band[:, rows] = torch.maximum(4 * near.rows(rows), (1 - alpha[:, rows]) / TRANSLUCENT).clamp(0, 1)
-    return band
+    clear = 1 - alpha
+    # A straight edge leaves half a window empty, and a quarter half way in. Means of nothing but zeros are zero, to the
+    # bit.
+    band = _around(clear, reach).rows(slice(0, alpha.shape[1])).mul_(4)
+    torch.maximum(band, clear.div_(TRANSLUCENT), out=band)
+    return band.clamp_(0, 1).mul_(dilate_square(alpha > 0, reach))
 
 
 def despill(foreground: Tensor, alpha: Tensor, hue: float) -> Tensor:
@@ -102,55 +106,62 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float) -> Tensor:
             f"got {list(foreground.shape)} and {list(alpha.shape)}"
         )
     band = edge_band(alpha)
-    near = _NearInside(foreground, band, hue)
-    grey = _at_constant_luma(hue, foreground)
+    inside = _Inside(foreground, (band == 0) & (alpha == 1), hue)
     white = foreground.amax().clamp(min=1)  # what no output could hold would show in composites alone
-    result = torch.empty_like(foreground)
-    for rows in strips(foreground):
-        rgb = foreground[:, rows]
-        luma, towards, across = _axes(rgb, hue)
-        means, deviations, known = near.rows(rows)
-        other = (means[:1] + deviations[:1]).clamp(min=0)
-        alike = torch.exp(-(((across / luma).clamp(-3, 3) - means[1:]) / (ALIKE + deviations[1:])).square())
-        limit = torch.lerp(other, torch.minimum(means[:1], other), alike) * luma
-        excess = (towards - limit).clamp(min=0) * band[:, rows]
-        # Where no inside is around, the picture's whole inside decides.
-        least = torch.where(known, means[:1] - USUAL * deviations[:1], near.least) - ALIKE
-        lack = (least.clamp(max=0) * luma - towards).clamp(min=0) * ((1 - alpha[:, rows]) / TRANSLUCENT).clamp(max=1)
-        calmed = torch.minimum((rgb + (lack - excess) * grey).clamp(min=0), white)
-        result[:, rows] = torch.where(excess + lack > 0, calmed, rgb)
-    return result
+    places = band.flatten().nonzero()[:, 0]
+    rgb, alpha, band = (planes.flatten(1).index_select(1, places) for planes in (foreground, alpha, band))
+    luma, towards, across = _axes(rgb, hue)
+    means, deviations, known = inside.near(places)
+    other = (means[:1] + deviations[:1]).clamp_(min=0)
+    alike = across.div_(luma).clamp_(-3, 3).sub_(means[1:]).div_(deviations[1:].add_(ALIKE)).square_().neg_().exp_()
+    limit = torch.lerp(other, torch.minimum(means[:1], other), alike).mul_(luma)
+    excess = (towards - limit).clamp_(min=0).mul_(band)
+    # Where no inside is around, the picture's whole inside decides.
+    least = torch.where(known, means[:1].sub_(deviations[:1], alpha=USUAL), inside.least).sub_(ALIKE).clamp_(max=0)
+    lack = least.mul_(luma).sub_(towards).clamp_(min=0).mul_((1 - alpha).div_(TRANSLUCENT).clamp_(max=1))
+    change = lack.sub_(excess)
+    # Of an excess and a lack there is never both.
+    calmed = torch.minimum((rgb + change * _at_constant_luma(hue, foreground)[:, 0]).clamp_(min=0), white)
+    return foreground.flatten(1).index_copy(1, places, torch.where(change != 0, calmed, rgb)).view_as(foreground)
 
 
 def _axes(rgb: Tensor, hue: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Luma, not quite 0, and chroma towards a hue and across it, each ``[1, H, W]``."""
+    """Luma, not quite 0, and chroma towards a hue and across it, each ``[1, N]``, of ``[3, N]``."""
     a, b = chroma(rgb)[:, None]
     towards, across = a * math.cos(hue) + b * math.sin(hue), b * math.cos(hue) - a * math.sin(hue)
     return _luma(rgb).clamp(min=1e-4), towards, across
 
 
-class _NearInside:
+class _Inside:
     """Means and deviations, around each pixel, of the inside's chroma towards a hue and across it, over luma.
 
     What is near decides; what is up to four times as far away has a say where nothing is.
+
+    Args:
+        rgb: ``[3, H, W]``.
+        inside: ``[1, H, W]`` bool.
+        hue: in radians.
     """
 
-    def __init__(self, rgb: Tensor, band: Tensor, hue: float) -> None:
-        planes = rgb.new_empty(5, *rgb.shape[1:])
-        for rows in strips(rgb):
-            luma, *axes = _axes(rgb[:, rows], hue)
-            inside, values = (band[:, rows] == 0).float(), (torch.cat(axes) / luma).clamp(-3, 3)
-            torch.cat([values * inside, values.square() * inside, inside], out=planes[:, rows])
+    def __init__(self, rgb: Tensor, inside: Tensor, hue: float) -> None:
+        size = rgb.shape[1:]
+        # Slow changes: some samples are enough.
+        step = max(1, round(NEAR * max(size) / 16))
+        rgb, inside = (planes[:, step // 2 :: step, step // 2 :: step] for planes in (rgb, inside))
+        luma, *axes = _axes(rgb, hue)
+        values = torch.cat(axes).div_(luma).clamp_(-3, 3).mul_(inside)
+        planes = torch.cat([values, values.square(), inside])
         self.least = _least(*planes[::2].sum((1, 2), dtype=torch.float64).tolist())
         """What most of the picture's inside is above, of chroma towards the hue over luma; -∞ where it has none."""
-        reach = NEAR * max(rgb.shape[1:])
-        self._near, self._far = _around(planes, reach), _around(planes, 4 * reach)
+        reach = NEAR * max(size) / step
+        self._near, self._far = (Enlarged(_means(planes, reach * by), *size) for by in (1, 4))
 
-    def rows(self, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Both in some rows, ``[2, n, W]``, zero where no inside is around; and whether any is, ``[1, n, W]`` bool."""
-        sums = self._near.rows(rows) + 0.01 * self._far.rows(rows)
-        means, squares = (sums[:-1] / sums[-1:].clamp(min=1e-6)).chunk(2)
-        return means, (squares - means.square()).clamp(min=0).sqrt(), sums[-1:] > 1e-6
+    def near(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Both at some pixels, numbered row by row, ``[2, N]``, zero where no inside is around; and whether any is,
+        ``[1, N]`` bool."""
+        sums = self._near.at(places).add_(self._far.at(places), alpha=0.01)
+        means, squares = sums[:-1].div_(sums[-1:].clamp(min=1e-6)).chunk(2)
+        return means, squares.sub_(means.square()).clamp_(min=0).sqrt_(), sums[-1:] > 1e-6
 
 
 def _least(total: float, squares: float, count: float) -> float:
@@ -163,10 +174,14 @@ def _least(total: float, squares: float, count: float) -> float:
 
 def _around(planes: Tensor, reach: float) -> Enlarged:
     """Means over squares of 2 · reach + 1 pixels; beyond the border the picture goes on as it ends."""
+    return Enlarged(_means(planes, reach), *planes.shape[1:])
+
+
+def _means(planes: Tensor, reach: float) -> Tensor:
+    """The same, reduced."""
     step = max(1, round(reach / 8))  # slow changes: some samples across are enough
     small = F.avg_pool2d(planes, step, ceil_mode=True, count_include_pad=False)
-    radius = max(1, round(reach / step))
-    return Enlarged(box_mean(small, radius), *planes.shape[1:])
+    return box_mean(small, max(1, round(reach / step)))
 
 
 def _luma(rgb: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ it is hidden by it.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +28,7 @@ from torch import Tensor
 from videomatte.errors import ShapeError
 from videomatte.trimaps.morphology import dilate_square
 
-__all__ = ["check_layers", "estimate_foreground", "finish_layers", "solve_layers"]
+__all__ = ["Layers", "check_layers", "estimate_foreground"]
 
 EPSILON = 1e-5
 """Weight of smoothness where alpha is even."""
@@ -58,49 +60,109 @@ def estimate_foreground(image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
         pixel, the one at ⌊x · W / w⌋, as the paper's.
     """
     check_layers("estimate_foreground", image, alpha)
-    image = image.float()
-    foreground, background = solve_layers(image, alpha.float())
-    return finish_layers(image, alpha, foreground, background)
+    both = []
+    for picture, cover in zip(image.float(), alpha.float(), strict=True):
+        layers = Layers.solve(picture, cover)
+        both.append((layers.foreground(picture, cover), layers.background(picture, cover)))
+    foregrounds, backgrounds = zip(*both, strict=True)
+    return torch.stack(foregrounds), torch.stack(backgrounds)
 
 
-def solve_layers(image: Tensor, alpha: Tensor, stiffness: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Two layers whose mixture by alpha is the picture: the energy above, level by level, without limits on colours.
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Two layers whose mixture by alpha is a picture: the energy above, level by level, without limits on colours."""
 
-    Args:
-        image: ``[B, 3, H, W]`` float32.
-        alpha: ``[B, 1, H, W]`` float32 in [0, 1].
-        stiffness: added to the background's weights w: more makes the background smoother than the foreground.
+    coarse: Tensor
+    """``[6, h, w]``, foreground and background on the level before the last; what they are wherever these below do not
+    say otherwise."""
+    places: Tensor
+    """``[N]`` int64: the pixels that were solved for on the last level, the picture itself, numbered row by row."""
+    solved: Tensor
+    """``[6, N]``: what both are there."""
 
-    Returns:
-        Both layers, each ``[B, 3, H, W]`` float32.
+    @classmethod
+    def solve(cls, image: Tensor, alpha: Tensor, plate: Tensor | None = None, stiffness: float = 0.0) -> Layers:
+        """Find the layers of one picture.
 
-    Convention:
-        As :func:`estimate_foreground`.
-    """
-    height, width = image.shape[2:]
-    layers = torch.cat([_mean(image, alpha > 0.9), _mean(image, alpha < 0.1)], dim=1)
-    count = max(1, math.ceil(math.log2(max(height, width))))
-    for level in range(count + 1):
-        size = round(height ** (level / count)), round(width ** (level / count))
-        small_image, small_alpha, layers = (
-            F.interpolate(planes, size, mode="nearest") for planes in (image, alpha, layers)
-        )
-        for picture in zip(small_image, small_alpha, layers, strict=True):
-            _relax(*picture, stiffness)
-    return layers[:, :3], layers[:, 3:]
+        Args:
+            image: ``[3, H, W]`` float32.
+            alpha: ``[1, H, W]`` float32 in [0, 1].
+            plate: ``[3, H, W]`` float32, a part of the background that is known: the second layer is then the rest.
+            stiffness: added to the background's weights w: more makes the background smoother than the foreground.
+
+        Convention:
+            As :func:`estimate_foreground`.
+        """
+        height, width = alpha.shape[1:]
+        layers = _start(image, alpha, plate)
+        count = max(1, math.ceil(math.log2(max(height, width))))
+        for level in range(count + 1):
+            size = round(height ** (level / count)), round(width ** (level / count))
+            places, solved = _relax(image, alpha, plate, layers, size, stiffness)
+            if level < count:
+                layers = _enlarge(layers, size)
+                layers.view(6, -1).index_copy_(1, places, solved)
+        return cls(layers, places, solved)
+
+    def foreground(self, image: Tensor, alpha: Tensor) -> Tensor:
+        """``[3, H, W]``: the first layer with plausible colours, and the picture where it hides the other."""
+        return self._plausible(slice(0, 3), image, alpha == 1)
+
+    def background(self, image: Tensor, alpha: Tensor) -> Tensor:
+        """The same of the second layer, where nothing hides it."""
+        return self._plausible(slice(3, 6), image, alpha == 0)
+
+    def _plausible(self, planes: slice, image: Tensor, shown: Tensor) -> Tensor:
+        low, high = (float(bound) for bound in image.aminmax())
+        low, high = min(low, 0.0), max(high, 1.0)
+        layer = _enlarge(self.coarse[planes].clamp(low, high), image.shape[1:])
+        layer.view(3, -1).index_copy_(1, self.places, self.solved[planes].clamp(low, high))
+        return torch.where(shown, image, layer)
 
 
-def _relax(image: Tensor, alpha: Tensor, layers: Tensor, stiffness: float) -> None:
-    """A few steps on one level of one picture, in place; ``layers`` is ``[6, h, w]``."""
-    _, height, width = image.shape
-    small = max(height, width) <= SMALL_SIDE
-    system = _System(image, alpha, *_chessboard(alpha[0]), stiffness)
-    table = layers.flatten(1).index_select(1, system.places).T.contiguous()
-    for _ in range(SMALL_STEPS if small else STEPS):
-        for turn in system.turns:
-            system.solve(table, turn)
-    solved = system.turns[1].stop
-    layers.view(6, -1).index_copy_(1, system.places[:solved], table[:solved].T)
+def _start(image: Tensor, alpha: Tensor, plate: Tensor | None) -> Tensor:
+    """``[6, 1, 1]``: mean colours where alpha is nearly 1 and where it is nearly 0; of all where it is nowhere so."""
+    # Some thousand pixels are enough for what all levels go on from.
+    step = max(1, max(alpha.shape) // 256)
+    image, alpha = image[:, ::step, ::step], alpha[:, ::step, ::step]
+    if plate is not None:
+        image = image.addcmul(alpha - 1, plate[:, ::step, ::step])
+    means = []
+    for mask in (alpha > 0.9, alpha < 0.1):
+        weight = (mask | ~mask.any()).float()
+        means.append((image * weight).sum((1, 2)) / weight.sum())
+    return torch.cat(means)[:, None, None]
+
+
+def _enlarge(layers: Tensor, size: tuple[int, ...]) -> Tensor:
+    return F.interpolate(layers[None], size, mode="nearest")[0]
+
+
+def _relax(
+    image: Tensor, alpha: Tensor, plate: Tensor | None, layers: Tensor, size: tuple[int, int], stiffness: float
+) -> tuple[Tensor, Tensor]:
+    """A few steps on the level of some size, from the layers of the one before: the pixels solved for, ``[N]``, and
+    both layers there, ``[6, N]``."""
+    alpha = alpha[0] if alpha.shape[1:] == size else F.interpolate(alpha[None], size, mode="nearest")[0, 0]
+    black, white, beside = _chessboard(alpha)
+    solved = torch.cat([black, white])
+    colour = _sampled(image, solved, size)
+    if plate is not None:
+        colour.addcmul_(alpha.flatten()[solved] - 1, _sampled(plate, solved, size))
+    turns = _turns(alpha, colour, black, white, beside, stiffness)
+    table = _sampled(layers, torch.cat([solved, beside]), size).T.contiguous()
+    for _ in range(SMALL_STEPS if max(size) <= SMALL_SIDE else STEPS):
+        for turn in turns:
+            turn.solve(table)
+    return solved, table[: len(solved)].T
+
+
+def _sampled(planes: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
+    """``[C, N]``: what planes of any size have at pixels of a level, numbered row by row."""
+    height, width = planes.shape[1:]
+    if (height, width) != size:
+        places = places // size[1] * height // size[0] * width + places % size[1] * width // size[1]
+    return planes.flatten(1).index_select(1, places)
 
 
 def _chessboard(alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,71 +176,79 @@ def _chessboard(alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return near[black], near[~black], beside
 
 
-class _System:
-    """The pixels solved for, in two turns, and what of their equations stays the same from step to step.
+class _Turn(NamedTuple):
+    """The pixels that are solved for at once, and what of their equations stays the same from step to step.
 
     With the weighted means F̄ and B̄ of the neighbours, W their weights' sum and r = I - αF̄ - (1-α)B̄ what the means leave
     unexplained, a pixel's own equations have the solution
 
         F = F̄ + λα / W_F,   B = B̄ + λ(1-α) / W_B,   λ = r / (1 + α² / W_F + (1-α)² / W_B).
 
-    Both layers of the pixels solved for, and of those beside them, are rows of a table of six columns: in the order of
-    ``places``, so that what is solved at once lies in one piece.
+    Both layers of the pixels solved for, and of those beside them, are rows of a table of six columns.
     """
 
-    def __init__(
-        self, image: Tensor, alpha: Tensor, black: Tensor, white: Tensor, beside: Tensor, stiffness: float
-    ) -> None:
-        _, height, width = image.shape
-        self.places = torch.cat([black, white, beside])
-        self.turns = slice(0, len(black)), slice(len(black), len(black) + len(white))
-        where = self.places[: self.turns[1].stop]
-        row_of = torch.empty(height * width, dtype=torch.long, device=image.device)
-        row_of[self.places] = torch.arange(len(self.places), device=image.device)
-        row, column = where // width, where % width
-        neighbours = torch.stack(
-            [
-                where - (column > 0).long(),
-                where + (column < width - 1).long(),
-                where - (row > 0) * width,
-                where + (row < height - 1) * width,
-            ],
-            dim=1,
-        )
-        self.neighbours = row_of[neighbours]
-        alpha = alpha.flatten()[self.places]
-        around, self.alpha = alpha[self.neighbours], alpha[: len(where), None]
-        weights = EPSILON + (self.alpha - around).abs()
-        total = weights.sum(1, keepdim=True)
-        self.weights = weights / total
-        self.colour = image.flatten(1).index_select(1, where).T.contiguous()
-        step_front, step_back = self.alpha / total, (1 - self.alpha) / (total + stiffness)
-        scale = 1 / (1 + self.alpha * step_front + (1 - self.alpha) * step_back)
-        self.steps = torch.cat([(step_front * scale).expand(-1, 3), (step_back * scale).expand(-1, 3)], dim=1)
+    rows: slice
+    """Of the table."""
+    neighbours: Tensor
+    """``[n, 4]`` int64, rows of the table."""
+    weights: Tensor
+    """``[n, 4]``, of sum 1."""
+    colour: Tensor
+    """``[3, n]``, what the mixture is to be."""
+    alpha: Tensor
+    """``[n]``."""
+    clear: Tensor
+    """``[n]``, 1 - α."""
+    front: Tensor
+    """``[n]``, λα / W_F over r."""
+    back: Tensor
+    """``[n]``, λ(1-α) / W_B over r."""
 
-    def solve(self, table: Tensor, turn: slice) -> None:
-        """Give the pixels of a turn their best colours, the others held."""
-        # Weighted sums of rows are what an embedding bag is.
-        means = F.embedding_bag(self.neighbours[turn], table, per_sample_weights=self.weights[turn], mode="sum")
-        alpha = self.alpha[turn]
-        left = self.colour[turn] - alpha * means[:, :3] - (1 - alpha) * means[:, 3:]
-        table[turn] = means.addcmul_(self.steps[turn], left.repeat(1, 2))
+    def solve(self, table: Tensor) -> None:
+        """Give the pixels their best colours, the others held."""
+        # Weighted sums of rows are what an embedding bag is. What follows is quicker on columns.
+        means = F.embedding_bag(self.neighbours, table, per_sample_weights=self.weights, mode="sum").T.contiguous()
+        front, back = means[:3], means[3:]
+        left = torch.addcmul(self.colour, self.alpha, front, value=-1).addcmul_(self.clear, back, value=-1)
+        front.addcmul_(self.front, left)
+        back.addcmul_(self.back, left)
+        table[self.rows] = means.T
 
 
-def finish_layers(image: Tensor, alpha: Tensor, foreground: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
-    """Layers as they are handed out: plausible colours, and the picture's own where it shows one layer alone."""
-    low = image.amin(dim=(1, 2, 3), keepdim=True).clamp(max=0)
-    high = image.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1)
-    return (
-        torch.where(alpha == 1, image, foreground.clamp(low, high)),
-        torch.where(alpha == 0, image, background.clamp(low, high)),
-    )
+def _turns(
+    alpha: Tensor, colour: Tensor, black: Tensor, white: Tensor, beside: Tensor, stiffness: float
+) -> tuple[_Turn, _Turn]:
+    """Black squares, then white: so lie the rows of the table as well, and those beside them last.
 
+    Args:
+        alpha: ``[h, w]`` float32.
+        colour: ``[3, N]`` float32, what the mixture is to be at the pixels solved for.
+        black, white, beside: the pixels, numbered row by row.
+        stiffness: as :meth:`Layers.solve`.
+    """
+    height, width = alpha.shape
+    places, count = torch.cat([black, white, beside]), len(black) + len(white)
+    # The table's row of each pixel, with a margin: beyond the border lies the pixel itself.
+    row_of = torch.empty(height + 2, width + 2, dtype=torch.long, device=alpha.device)
+    at = places + 2 * (places // width) + width + 3
+    row_of.view(-1)[at] = torch.arange(len(places), device=alpha.device)
+    row_of[0], row_of[-1] = row_of[1], row_of[-2]
+    row_of[:, 0], row_of[:, -1] = row_of[:, 1], row_of[:, -2]
+    at = at[:count]
+    neighbours = torch.stack([row_of.take(at + by) for by in (-1, 1, -width - 2, width + 2)], dim=1)
+    alpha = alpha.flatten()[places]
+    around, alpha = alpha[neighbours], alpha[:count]
+    weights = (alpha[:, None] - around).abs_().add_(EPSILON)
+    total, clear = weights.sum(1), 1 - alpha
+    front, back = alpha / total, clear / (total + stiffness)
+    scale = 1 + alpha * front + clear * back
+    planes = colour, alpha, clear, front.div_(scale), back.div_(scale)
 
-def _mean(image: Tensor, mask: Tensor) -> Tensor:
-    """Mean colour where a mask holds, ``[B, 3, 1, 1]``; where it holds nowhere, of all."""
-    mask = mask | ~mask.any(dim=(2, 3), keepdim=True)
-    return (image * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True)
+    def turn(rows: slice) -> _Turn:
+        return _Turn(rows, neighbours[rows], weights[rows], *(plane[..., rows] for plane in planes))
+
+    weights.div_(total[:, None])
+    return turn(slice(0, len(black))), turn(slice(len(black), count))
 
 
 def check_layers(name: str, image: Tensor, alpha: Tensor) -> None:

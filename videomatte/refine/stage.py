@@ -39,6 +39,6 @@ def _foreground(matte: MatteFrame) -> Tensor:
     if plate is None:
         return estimate_foreground(image[None], matte.alpha[None])[0][0]
     plate = finite_unit_range(plate)
-    foreground = unmix(image[None], matte.alpha[None], plate[None])[0][0]
+    foreground = unmix(image[None], matte.alpha[None], plate[None])[0]
     hue = screen_hue(plate)
     return foreground if hue is None else despill(foreground, matte.alpha, hue)

@@ -18,12 +18,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import UsageError
-from videomatte.flow import Described, describe, estimate_both_flows, flow_confidence, is_cut, resize_flow, warp_at
+from videomatte.flow import Described, describe, estimate_both_flows, flow_confidence, is_cut, warp_at
+from videomatte.strips import Enlarged
 from videomatte.trimaps.morphology import dilate_square
+from videomatte.trimaps.small import reduced
 from videomatte.types import UNKNOWN, MatteFrame, finite_unit_range
 
 __all__ = ["LEAD", "Temporal"]
@@ -88,14 +89,15 @@ class Temporal:
         matte, unknown = here.matte, here.matte.source.trimap[0] == UNKNOWN
         neighbours = []
         if before is not None and here.before is not None:
-            neighbours.append((before.matte, here.before.back, here.before.back_confidence))
+            neighbours.append((before.matte, here.before.back))
         if after is not None and here.after is not None:
-            neighbours.append((after.matte, here.after.there, here.after.there_confidence))
+            neighbours.append((after.matte, here.after.there))
         if not neighbours or not unknown.any():
             return matte
         places = _Places.of(unknown)
         picture = _picture(_at(matte.frame.rgb, places.near))
-        own = torch.cat([_at(layer, places.near[places.unknown]) for layer in _layers(matte)])
+        unknown = places.near[places.unknown]
+        own = torch.cat([_at(layer, unknown) for layer in _layers(matte)])
         others = [_brought(picture, own[:1], *neighbour, places) for neighbour in neighbours]
         trusts = [self._strength * trust for trust, _ in others]
         if len(others) == 2:
@@ -104,7 +106,7 @@ class Temporal:
             doubt = torch.minimum(first, second) * (1 - torch.exp(-(difference / CONTRADICTION).square()))
             trusts = [trust * (1 - doubt) for trust in trusts]
         alpha = _mean(own[:1], torch.ones_like(own[:1]), [planes[:1] for _, planes in others], trusts)
-        calm = replace(matte, alpha=matte.alpha.masked_scatter(unknown, alpha))
+        calm = replace(matte, alpha=_put(matte.alpha, unknown, alpha))
         if matte.foreground is None:
             return calm
         # Colour counts as far as it covers. The more opaque it is here, the more it is the picture's own, whose grain
@@ -112,7 +114,7 @@ class Temporal:
         shares = [trust * planes[:1] for trust, (_, planes) in zip(trusts, others, strict=True)]
         colour = _mean(own[1:], own[:1], [planes[1:] for _, planes in others], shares)
         colour = torch.lerp(colour, own[1:], own[:1])
-        return replace(calm, foreground=matte.foreground.masked_scatter(unknown, colour))
+        return replace(calm, foreground=_put(matte.foreground, unknown, colour))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,64 +124,67 @@ class _Places:
 
     near: Tensor
     """``[N]`` int64: all of them, numbered row by row through the frame."""
-    in_box: Tensor
-    """``[N]`` int64: the same, numbered row by row through the box."""
     unknown: Tensor
     """Which of them are unknown, numbers into the N."""
     sample: Tensor
-    """Which of them are the sample, bool."""
+    """Which of them are the sample, numbers into the N."""
     box: tuple[int, int]
-    """Rows and columns of the box."""
+    """Rows and columns of the box, with a margin of one pixel."""
+    in_box: Tensor
+    """``[N]`` int64: all of them, numbered row by row through it."""
+    counted: Tensor
+    """``[M]``: how many of the 3 x 3 pixels around each that is unknown are no margin."""
 
     @classmethod
     def of(cls, unknown: Tensor) -> _Places:
         """Of ``[H, W]`` bool, true somewhere."""
         rows, columns = _around(unknown)
         inner = unknown[rows, columns]
+        height, width = inner.shape
         near = dilate_square(inner, 1)
         near.view(-1)[::SAMPLED] = True
-        in_box = near.view(-1).nonzero()[:, 0]
-        width = inner.shape[1]
-        row, column = rows.start + in_box // width, columns.start + in_box % width
+        places = near.view(-1).nonzero()[:, 0]
+        row, column = places // width, places % width
+        which = inner.flatten()[places].nonzero()[:, 0]
+        down, across = (
+            3 - (at == 0).int() - (at == length - 1).int()
+            for at, length in ((row[which], height), (column[which], width))
+        )
         return cls(
-            row * unknown.shape[1] + column,
-            in_box,
-            inner.flatten()[in_box].nonzero()[:, 0],
-            in_box % SAMPLED == 0,
-            (inner.shape[0], width),
+            (rows.start + row) * unknown.shape[1] + columns.start + column,
+            which,
+            (places % SAMPLED == 0).nonzero()[:, 0],
+            (height + 2, width + 2),
+            (row + 1) * (width + 2) + column + 1,
+            (down * across).to(torch.float32),
         )
 
-    def around(self, values: Tensor) -> Tensor:
-        """Means over the 3 x 3 pixels around the unknown, as far as they lie in the box: ``[N]`` to ``[M]``."""
-        height, width = self.box
-        padded = values.new_zeros(2, height + 2, width + 2)
-        padded[1, 1:-1, 1:-1] = 1
-        total = values.new_zeros(height * width)
-        total[self.in_box] = values
-        padded[0, 1:-1, 1:-1] = total.view(height, width)
+    def means(self, values: Tensor) -> Tensor:
+        """Over the 3 x 3 pixels around the unknown, as far as they lie in the box: ``[N]`` to ``[M]``."""
+        plane = values.new_zeros(self.box)
+        plane.view(-1)[self.in_box] = values
         # Sums of slices take a tenth of the time of pooling.
-        rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-        sums = (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]).flatten(1)[:, self.in_box[self.unknown]]
-        return sums[0] / sums[1]
+        rows = (plane[:-2] + plane[1:-1]).add_(plane[2:])
+        plane[1:-1, 1:-1] = (rows[:, :-2] + rows[:, 1:-1]).add_(rows[:, 2:])
+        return plane.view(-1).index_select(0, self.in_box[self.unknown]).div_(self.counted)
 
 
-def _brought(
-    picture: Tensor, own: Tensor, other: MatteFrame, flow: Tensor, confidence: Tensor, places: _Places
-) -> tuple[Tensor, Tensor]:
+def _brought(picture: Tensor, own: Tensor, other: MatteFrame, way: Tensor, places: _Places) -> tuple[Tensor, Tensor]:
     """How far a neighbour is to be trusted at the unknown pixels, ``[1, M]``, and its layers there, ``[C, M]``; given
     this frame's picture at all places and its alpha at the unknown."""
     size = other.frame.height, other.frame.width
-    flow = _at(resize_flow(flow, *size)[0], places.near)
+    larger = way.new_tensor([[size[1] / way.shape[2]], [size[0] / way.shape[1]]])
+    way = Enlarged(way, *size).at(places.near)
+    flow = way[:2] * larger
     likeness = _likeness(picture, warp_at(_picture(other.frame.rgb), flow, places.near), places)
-    flow, unknown = flow[:, places.unknown], places.near[places.unknown]
+    flow, confidence, unknown = flow[:, places.unknown], way[2:, places.unknown], places.near[places.unknown]
     # Bilinear reading would blur strands a little more with every neighbour. Nothing goes beyond what is there.
     planes = torch.cat(
         [warp_at(part, flow, unknown, "bicubic").clamp_(*part.aminmax()) for part in _layers(other)],
     )
     planes[:1] = torch.where((planes[:1] - own).abs() > SAME, planes[:1], own)
-    trust = _at(F.interpolate(confidence, size, mode="bilinear", align_corners=False)[0], unknown)
-    motion = flow.square().sum(0, keepdim=True) / (SLOW * max(size)) ** 2
-    return trust * torch.exp(-motion) * likeness, planes
+    motion = flow.square().sum(0, keepdim=True).div_((SLOW * max(size)) ** 2)
+    return confidence.mul_(torch.exp_(motion.neg_())).mul_(likeness), planes
 
 
 def _mean(own: Tensor, own_weight: Tensor, others: list[Tensor], weights: list[Tensor]) -> Tensor:
@@ -199,12 +204,11 @@ class _View:
 
     @classmethod
     def of(cls, matte: MatteFrame) -> _View:
-        picture = _picture(matte.frame.rgb)[None]
-        scale = PICTURE_SIDE / max(picture.shape[2:])
-        if scale < 1:
-            size = [max(8, round(n * scale)) for n in picture.shape[2:]]
-            picture = F.interpolate(picture, size, mode="bilinear", antialias=True, align_corners=False)
-        return cls(matte, picture)
+        rgb = matte.frame.rgb
+        if rgb.is_floating_point():
+            rgb = _picture(rgb)
+        scale = min(1.0, PICTURE_SIDE / max(rgb.shape[1:]))
+        return cls(matte, reduced(rgb, *(max(8, round(n * scale)) if scale < 1 else n for n in rgb.shape[1:])))
 
     @cached_property
     def described(self) -> Described:
@@ -214,12 +218,10 @@ class _View:
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """The flow between two neighbouring frames, ``[1, 2, h, w]`` either way, and the trust in it, ``[1, 1, h, w]``."""
+    """The flow between two neighbouring frames and, third, the trust in it: ``[3, h, w]`` either way."""
 
     there: Tensor
     back: Tensor
-    there_confidence: Tensor
-    back_confidence: Tensor
 
     @classmethod
     def between(cls, first: _View, second: _View) -> _Link | None:
@@ -230,14 +232,15 @@ class _Link:
             return None
         there, back = estimate_both_flows(first.described, second.described)
         side = max(first.small.shape[2:])
-        return cls(there, back, flow_confidence(there, back, side=side), flow_confidence(back, there, side=side))
+        trusted = flow_confidence(there, back, side=side), flow_confidence(back, there, side=side)
+        return cls(*(torch.cat(way, dim=1)[0] for way in zip((there, back), trusted, strict=True)))
 
 
 def _likeness(first: Tensor, second: Tensor, places: _Places) -> Tensor:
     """``[1, M]`` in [0, 1]: whether two pictures differ by noise alone, which is what half of the pixels show."""
     squares = (first - second).square().mean(0)
     noise = squares[places.sample].median()
-    return torch.exp(-places.around(squares) / (NOISE**2 * noise + NOISE_FLOOR**2))[None]
+    return places.means(squares).div_(noise.mul_(-(NOISE**2)).sub_(NOISE_FLOOR**2)).exp_()[None]
 
 
 def _layers(matte: MatteFrame) -> list[Tensor]:
@@ -252,6 +255,10 @@ def _picture(rgb: Tensor) -> Tensor:
 
 def _at(planes: Tensor, places: Tensor) -> Tensor:
     return planes.flatten(1).index_select(1, places)
+
+
+def _put(planes: Tensor, places: Tensor, values: Tensor) -> Tensor:
+    return planes.flatten(1).index_copy(1, places, values).view_as(planes)
 
 
 def _around(mask: Tensor) -> tuple[slice, slice]:

@@ -12,10 +12,11 @@ towards alpha 0, where that would be noise divided by nothing, colours nearby ta
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from videomatte.errors import ShapeError
-from videomatte.refine.foreground import check_layers, finish_layers, solve_layers
+from videomatte.refine.foreground import Layers, check_layers
 
 __all__ = ["unmix"]
 
@@ -24,8 +25,8 @@ STIFFNESS = 0.1
 of what is seen."""
 
 
-def unmix(image: Tensor, alpha: Tensor, plate: Tensor) -> tuple[Tensor, Tensor]:
-    """Straight foreground and background of pictures whose alpha is known, and whose background nearly is.
+def unmix(image: Tensor, alpha: Tensor, plate: Tensor) -> Tensor:
+    """Straight foreground of pictures whose alpha is known, and whose background nearly is.
 
     Args:
         image: ``[B, 3, H, W]`` floating point, 1.0 at white; more is allowed.
@@ -33,8 +34,7 @@ def unmix(image: Tensor, alpha: Tensor, plate: Tensor) -> tuple[Tensor, Tensor]:
         plate: ``[B, 3, H, W]``, the picture with the subject gone, up to slow changes of its light.
 
     Returns:
-        Foreground and background, each ``[B, 3, H, W]`` float32, as
-        :func:`videomatte.refine.foreground.estimate_foreground`.
+        ``[B, 3, H, W]`` float32, as the foreground of :func:`videomatte.refine.foreground.estimate_foreground`.
 
     Raises:
         ShapeError: the shapes are not as above.
@@ -47,6 +47,8 @@ def unmix(image: Tensor, alpha: Tensor, plate: Tensor) -> tuple[Tensor, Tensor]:
         raise ShapeError(
             f"unmix: picture and plate must be equally large, got {list(image.shape)} and {list(plate.shape)}"
         )
-    image, alpha = image.float(), alpha.float()
-    foreground, fault = solve_layers(image - (1 - alpha) * plate, alpha, STIFFNESS)
-    return finish_layers(image, alpha, foreground, plate + fault)
+    foregrounds = [
+        Layers.solve(picture, cover, known, STIFFNESS).foreground(picture, cover)
+        for picture, cover, known in zip(image.float(), alpha.float(), plate.float(), strict=True)
+    ]
+    return torch.stack(foregrounds)

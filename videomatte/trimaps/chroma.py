@@ -13,7 +13,6 @@ import math
 import re
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import fields, replace
 from itertools import chain
 
 import torch
@@ -21,8 +20,17 @@ from torch import Tensor
 
 from videomatte.errors import InputError, UsageError
 from videomatte.strips import strips
-from videomatte.trimaps.morphology import dilate, erode
-from videomatte.trimaps.screen import Screen, chroma, empty_screen, find_hue, fit_screen, of_another_hue, smoothed
+from videomatte.trimaps.morphology import dilate, dilate_square, erode
+from videomatte.trimaps.screen import (
+    Screen,
+    chroma,
+    empty_screen,
+    enlarge,
+    find_hue,
+    fit_screen,
+    of_another_hue,
+    smoothed,
+)
 from videomatte.trimaps.silhouette import around, hangs_together, opaque, trimap_of_silhouette
 from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, finite_unit_range, from_unit_range
 
@@ -94,7 +102,8 @@ class ChromaKey:
                 trimap, bare = trimap_from_screen(screen)
                 hue += _PACE * (screen.hue - hue)
                 hue = min(max(hue, found - _DRIFT), found + _DRIFT)
-                plate = empty_screen(picture, bare) if bare.any() else screen.plate
+                size = picture.shape[1:]
+                plate = empty_screen(picture, screen.reduced, bare) if bare.any() else enlarge(screen.plate, size)
                 yield TrimapFrame(frame, trimap, "generated", background=from_unit_range(plate, frame.rgb.dtype))
 
     def _nothing_found(self, first: int, last: int) -> str:
@@ -136,31 +145,27 @@ def trimap_from_screen(screen: Screen) -> tuple[Tensor, Tensor]:
     weak, strong = torch.empty_like(screen.coat), torch.empty_like(screen.coat)
     for rows in strips(screen.share):
         share, light = screen.share[rows], screen.light[rows]
-        hidden = (1 - share) / (3 * screen.share_noise[rows]).clamp(min=0.025)
-        departure = torch.maximum(hidden, light.abs() / (4 * screen.light_noise[rows]).clamp(min=0.04))
-        weak[rows] = (departure > 1) | screen.coat[rows]
-        strong[rows] = weak[rows] & ((share < 0.6) | (departure > 4))
+        hidden = (1 - share).div_((3 * screen.share_noise[rows]).clamp_(min=0.025))
+        departure = light.abs().div_((4 * screen.light_noise[rows]).clamp_(min=0.04))
+        departure = torch.maximum(departure, hidden, out=departure)
+        torch.logical_or(departure > 1, screen.coat[rows], out=weak[rows])
+        torch.logical_and(weak[rows], (share < 0.6).logical_or_(departure > 4), out=strong[rows])
     subject = hangs_together(weak, strong, size)
     trimap = torch.full_like(subject, BACKGROUND, dtype=torch.uint8)
     if not subject.any():
         return trimap[None], trimap == BACKGROUND
     box = around(subject, size)  # all the rest is background
     # The core's edge is drawn back by as much as colours may be averaged over.
-    here = smoothed(_cut(screen, box), _CLEAN, max(2, size // 160))
+    here = smoothed(screen.within(box), _CLEAN, max(2, size // 160))
     deep = subject[box] & (here.strict_share < 0.15) & (here.share < 0.5)
-    foreign = erode(subject[box], size / _INNER) & of_another_hue(here, max(1, size // 200))
-    core = opaque(subject[box], deep, here.colour, chroma(here.plate), here.share < 0.15, foreign, size) | here.coat
+    foreign = ~dilate_square(~subject[box], size // _INNER) & of_another_hue(here, max(1, size // 200))
+    core = opaque(subject[box], deep, here.colour, here.empty, here.share < 0.15, foreign, size) | here.coat
     trimap[box] = trimap_of_silhouette(subject[box], core, here.share, size)
     bare = trimap == BACKGROUND
     # Near the sure background that alone tells: veils look like a screen of another light.
     far = ~dilate(bare[box], size / 60) & (trimap[box] != FOREGROUND)
     bare[box] |= far & erode(~weak[box], max(2.0, size / 480))
     return trimap[None], bare
-
-
-def _cut(screen: Screen, box: tuple[slice, slice]) -> Screen:
-    maps = {field.name: getattr(screen, field.name)[..., *box] for field in fields(screen) if field.name != "hue"}
-    return replace(screen, **maps)
 
 
 def _hues(key: str) -> tuple[float, float]:

@@ -21,7 +21,17 @@ from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.morphology import dilate, erode
 from videomatte.windows import box_mean, square_sums
 
-__all__ = ["Screen", "chroma", "empty_screen", "find_hue", "fit_screen", "of_another_hue", "smoothed", "spread"]
+__all__ = [
+    "Screen",
+    "chroma",
+    "empty_screen",
+    "enlarge",
+    "find_hue",
+    "fit_screen",
+    "of_another_hue",
+    "smoothed",
+    "spread",
+]
 
 _WIDE, _NARROW = 1 / math.tan(math.radians(60)), 1 / math.tan(math.radians(30))
 """1 / tan(θ/2) for θ of 120° and of 60°."""
@@ -47,12 +57,10 @@ class Screen:
 
     colour: Tensor
     """``[2, H, W]``: the frame in the plane of chroma, averaged over 3 x 3 pixels."""
-    plate: Tensor
-    """``[3, H, W]``: RGB of the empty screen, as the picture would be with the subject gone; 1.0 at white."""
+    empty: Tensor
+    """``[2, H, W]``: the empty screen in the plane of chroma, as it would be with the subject gone."""
     share: Tensor
     """Key signal over the screen's own: 1 on the screen, 0 on grey things, below 0 on hues opposite to the screen's."""
-    strict_share: Tensor
-    """The same accepting only hues within 30° of the screen's: 0 or less on skin before a yellow wall."""
     light: Tensor
     """Brightness over the screen's own, less 1."""
     share_noise: Tensor
@@ -63,6 +71,20 @@ class Screen:
     """Bool: parts of the subject that are nearly of the screen's colour; their own edges not included."""
     hue: float
     """The screen's median hue in this frame, in radians."""
+    reduced: Tensor
+    """``[3, h, w]``: RGB of the frame, reduced; 1.0 at white."""
+    plate: Tensor
+    """``[3, h, w]``: RGB of the empty screen, reduced."""
+
+    @property
+    def strict_share(self) -> Tensor:
+        """The share accepting only hues within 30° of the screen's: 0 or less on skin before a yellow wall."""
+        return _share(self.colour, self.empty, _NARROW)
+
+    def within(self, box: tuple[slice, slice]) -> "Screen":
+        """Its maps in some rows and columns alone."""
+        maps = (self.colour, self.empty, self.share, self.light, self.share_noise, self.light_noise, self.coat)
+        return Screen(*(plane[..., *box] for plane in maps), self.hue, self.reduced, self.plate)
 
 
 def chroma(rgb: Tensor) -> Tensor:
@@ -79,7 +101,10 @@ def chroma(rgb: Tensor) -> Tensor:
         Every pixel by itself: nothing moves.
     """
     red, green, blue = rgb
-    return torch.stack([red - (green + blue) / 2, (green - blue) * math.sqrt(0.75)])
+    plane = rgb.new_empty(2, *rgb.shape[1:])
+    torch.add(green, blue, out=plane[0]).mul_(-0.5).add_(red)
+    torch.sub(green, blue, out=plane[1]).mul_(math.sqrt(0.75))
+    return plane
 
 
 def find_hue(rgb: Tensor, centre: float, reach: float, *, must_be_plain: bool) -> float | None:
@@ -164,8 +189,10 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     for blocks, least_slack in ((6, 0.3), (24, 0.2), (24, 0.12), (_BLOCKS, 0.06), (_BLOCKS, 0.02)):
         plate = spread(small, known[None].float(), max(small.shape[-2:]) / blocks)
         share, tint = _share(c, chroma(plate), _WIDE), _tint(small, plate)
-        slack = max(least_slack, 3 * 1.4826 * float((share[known] - 1).abs().median()))
-        most_tint = max(least_slack / 2, _TINT, 3 * 1.4826 * float(tint[known].median()))
+        # Of a quarter of the pixels, medians are as good.
+        share_known, tint_known = (plane[::2, ::2][known[::2, ::2]] for plane in (share, tint))
+        slack = max(least_slack, 3 * 1.4826 * float((share_known - 1).abs_().median()))
+        most_tint = max(least_slack / 2, _TINT, 3 * 1.4826 * float(tint_known.median()))
         # Hair and soft edges show less of the screen and nothing shows more: lean to what shows more.
         known = candidate & (share > 1 - slack) & (share < 1 + 2 * slack) & (tint < most_tint)
         if known.float().mean() < _LEAST_AREA:
@@ -176,31 +203,34 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
         plate = spread(small, known[None].float(), max(small.shape[-2:]) / blocks)
 
     turn = float(_turn(torch.atan2(c[1], c[0])[known], hue).median())
-    return _against(rgb, plate, known, coat, hue + turn)
+    return _against(rgb, small, plate, known, coat, hue + turn)
 
 
-def _against(rgb: Tensor, plate: Tensor, known: Tensor, coat: Tensor, hue: float) -> Screen:
+def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: Tensor, hue: float) -> Screen:
     """A frame held against its screen, of which there is a reduced picture, and where it shows and what is a coat."""
     size = rgb.shape[-2:]
-    enlarged = Enlarged(plate, *size)
+    # Chroma and brightness may be taken before enlarging: both are sums.
+    enlarged = Enlarged(torch.cat([chroma(plate), plate.mean(0, keepdim=True)]), *size)
     # The outermost pixels are the next ones' again: scalers leave them darker, which would be an edge all around.
     edge = 1 if min(size) > 16 else 0
     inner = rgb[None, :, edge : size[0] - edge, edge : size[1] - edge]
     padded = F.pad(inner, [edge + 1] * 4, mode="replicate")[0]
-    colour, share, strict_share, light = (rgb.new_empty(*lead, *size) for lead in ((2,), (), (), ()))
-    plate, squares = torch.empty_like(rgb), rgb.new_empty(2, *size)
-    for rows in strips(rgb):
-        smooth = square_sums(padded[:, rows.start : rows.stop + 2], 3) / 9
-        plate[:, rows] = enlarged.rows(rows)
-        colour[:, rows], empty = chroma(smooth), chroma(plate[:, rows])
-        share[rows], strict_share[rows] = (_share(colour[:, rows], empty, slope) for slope in (_WIDE, _NARROW))
-        light[rows] = smooth.mean(0) / plate[:, rows].mean(0).clamp(min=1e-4) - 1
-        squares[:, rows] = torch.stack([(share[rows] - 1).square(), light[rows].square()])
+    colour, empty, share, light = (rgb.new_empty(*lead, *size) for lead in ((2,), (2,), (), ()))
     # By the upper half alone, for the same reason as above: no edge gets into the noise.
-    upper = (_enlarge_mask(known, size) & (share >= 1) & (share < 1.2))[None].float()
-    noise = spread(squares, upper, max(size) / 16).clamp(min=0).sqrt()
+    upper, sums = _enlarge_mask(known, size), rgb.new_empty(3, *size)
+    for rows in strips(rgb):
+        smooth = square_sums(padded[:, rows.start : rows.stop + 2], 3).mul_(1 / 9)
+        here, bright = enlarged.rows(rows).split((2, 1))
+        colour[:, rows], empty[:, rows] = chroma(smooth), here
+        share[rows] = _share(colour[:, rows], here, _WIDE)
+        torch.div(smooth.mean(0), bright[0].clamp_(min=1e-4), out=light[rows]).sub_(1)
+        weight = upper[rows] & (share[rows] >= 1) & (share[rows] < 1.2)
+        torch.sub(share[rows], 1, out=sums[0, rows]).square_().mul_(weight)
+        torch.square(light[rows], out=sums[1, rows]).mul_(weight)
+        sums[2, rows] = weight
+    noise = _filled(sums, max(size) / 16).clamp_(min=0).sqrt_()
     coat = _enlarge_mask(coat, size)
-    return Screen(colour, plate, share, strict_share, light, noise[0], noise[1], coat, hue)
+    return Screen(colour, empty, share, light, noise[0], noise[1], coat, hue, reduced, plate)
 
 
 def smoothed(screen: Screen, noise: float, most: int) -> Screen:
@@ -212,19 +242,17 @@ def smoothed(screen: Screen, noise: float, most: int) -> Screen:
         most: pixels to each side that are averaged over at most.
 
     Returns:
-        ``colour``, ``share`` and ``strict_share`` anew, the rest as it was; the same where there is no more noise.
+        ``colour`` and ``share`` anew, the rest as it was; the same where there is no more noise.
 
     Convention:
         Squares are centred on their pixel: nothing moves.
     """
     # Noise of means falls with the side of the square; colours are means over 3 x 3 already.
-    reach = min(most, math.ceil((3 * float(screen.share_noise.median()) / noise - 3) / 2))
+    reach = min(most, math.ceil((3 * float(screen.share_noise[::8, ::8].median()) / noise - 3) / 2))
     if reach < 1:
         return screen
-    colour, empty = box_mean(screen.colour, reach), chroma(screen.plate)
-    return replace(
-        screen, colour=colour, share=_share(colour, empty, _WIDE), strict_share=_share(colour, empty, _NARROW)
-    )
+    colour = box_mean(screen.colour, reach)
+    return replace(screen, colour=colour, share=_share(colour, screen.empty, _WIDE))
 
 
 def of_another_hue(screen: Screen, reach: int) -> Tensor:
@@ -242,15 +270,14 @@ def of_another_hue(screen: Screen, reach: int) -> Tensor:
     Convention:
         Squares are centred on their pixel: nothing moves.
     """
-    empty = chroma(screen.plate)
-    strength = torch.hypot(*empty).clamp(min=1e-4)
-    along, across = _along(box_mean(screen.colour, reach), empty / strength)
+    strength = torch.hypot(*screen.empty).clamp(min=1e-4)
+    along, across = _along(box_mean(screen.colour, reach), screen.empty / strength)
     across = across.abs()
     plain = (3 * screen.share_noise).clamp(min=_LEAST_ACROSS)
     return (across > _FOREIGN_TURN * torch.hypot(along, across)) & (across > plain * strength)
 
 
-def empty_screen(rgb: Tensor, screen: Tensor) -> Tensor:
+def empty_screen(rgb: Tensor, reduced: Tensor, screen: Tensor) -> Tensor:
     """The picture with the subject gone, from what surely is screen alone.
 
     The plate that a frame is held against learns from all that looks like the screen, so that no shadow is taken for
@@ -258,6 +285,7 @@ def empty_screen(rgb: Tensor, screen: Tensor) -> Tensor:
 
     Args:
         rgb: ``[3, H, W]`` float32, 1.0 at white.
+        reduced: ``[3, h, w]``, the same reduced, as :attr:`Screen.reduced`.
         screen: ``[H, W]`` bool: surely nothing but screen. True somewhere.
 
     Returns:
@@ -269,9 +297,7 @@ def empty_screen(rgb: Tensor, screen: Tensor) -> Tensor:
     known = _shrink(screen[None].float(), _PLATE_PIXELS) == 1
     if not known.any():
         return spread(rgb, screen[None].float(), max(rgb.shape[-2:]) / _BLOCKS)
-    small = _shrink(rgb, _PLATE_PIXELS)
-    plate = spread(small, known.float(), max(small.shape[-2:]) / _BLOCKS)
-    return _enlarge(plate, rgb.shape[-2:])
+    return enlarge(spread(reduced, known.float(), max(reduced.shape[-2:]) / _BLOCKS), rgb.shape[-2:])
 
 
 def _foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
@@ -323,18 +349,23 @@ def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
         Blocks tile the picture from the top left corner; between their centres the result is bilinear. A constant
         comes back as it was.
     """
-    height, width = weight.shape[-2:]
+    return _filled(torch.cat([values * weight, weight]), block)
+
+
+def _filled(weighted: Tensor, block: float) -> Tensor:
+    """The same of ``[C + 1, H, W]``: values times their weight, and the weight."""
+    height, width = weighted.shape[-2:]
     size = (max(1, round(height / block)), max(1, round(width / block)))
-    sums = [F.adaptive_avg_pool2d(torch.cat([values * weight, weight]), size)]
+    sums = [F.adaptive_avg_pool2d(weighted, size)]
     while max(size) > 1:
         size = ((size[0] + 1) // 2, (size[1] + 1) // 2)
         sums.append(F.adaptive_avg_pool2d(sums[-1], size))
     result = sums[-1][:-1] / sums[-1][-1:].clamp(min=1e-9)
     for finer in reversed(sums[:-1]):
-        coarse = _enlarge(result, finer.shape[-2:])
+        coarse = enlarge(result, finer.shape[-2:])
         trust = (4 * finer[-1:]).clamp(max=1)  # a block of which a quarter is known speaks for itself
         result = coarse + trust * (finer[:-1] / finer[-1:].clamp(min=1e-9) - coarse)
-    return _enlarge(result, (height, width))
+    return enlarge(result, (height, width))
 
 
 def _upper_quartile(values: Tensor) -> Tensor:
@@ -351,7 +382,8 @@ def _shrink(picture: Tensor, longer: int) -> Tensor:
     return F.adaptive_avg_pool2d(picture, (height, width)) if factor > 1 else picture
 
 
-def _enlarge(picture: Tensor, size: tuple[int, ...]) -> Tensor:
+def enlarge(picture: Tensor, size: tuple[int, ...]) -> Tensor:
+    """A reduced picture, ``[C, h, w]`` float32, as large as the frame: as :class:`videomatte.strips.Enlarged`."""
     return Enlarged(picture, *size).rows(slice(0, size[0]))
 
 
@@ -368,7 +400,8 @@ def _direction(hue: float, like: Tensor) -> Tensor:
 
 
 def _along(c: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    return c[0] * direction[0] + c[1] * direction[1], c[1] * direction[0] - c[0] * direction[1]
+    (a, b), (x, y) = c, direction
+    return (a * x).addcmul_(b, y), (b * x).addcmul_(a, y, value=-1)
 
 
 def _key_signal(c: Tensor, direction: Tensor, slope: float) -> Tensor:
@@ -380,11 +413,13 @@ def _tint(rgb: Tensor, plate: Tensor) -> Tensor:
     """How far colours lie from the ray from black through the screen's, in units of its length: 0 for the screen in any
     light. The chromaticity distortion of Horprasert et al., "A statistical approach for real-time robust background
     subtraction and shadow detection", ICCV Frame-Rate Workshop 1999."""
-    length = plate.square().sum(0).clamp(min=1e-6)
-    along = (rgb * plate).sum(0) / length
-    return ((rgb - along * plate).square().sum(0) / length).sqrt()
+    length = plate.square().sum(0).clamp_(min=1e-6)
+    along = (rgb * plate).sum(0).div_(length)
+    return torch.addcmul(rgb, along, plate, value=-1).square_().sum(0).div_(length).sqrt_()
 
 
 def _share(c: Tensor, plate: Tensor, slope: float) -> Tensor:
-    strength = torch.hypot(plate[0], plate[1]).clamp(min=1e-4)
-    return _key_signal(c, plate / strength, slope) / strength
+    """The key signal over the screen's own, of colours and of the screen's in the plane of chroma."""
+    along, across = _along(c, plate)
+    strength = (plate[0] * plate[0]).addcmul_(plate[1], plate[1]).clamp_(min=1e-8)
+    return along.sub_(across.abs_(), alpha=slope).div_(strength)

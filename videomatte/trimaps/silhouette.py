@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.components import by_label, label_components, without_specks
+from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.morphology import dilate, erode, trimap_of
 from videomatte.trimaps.screen import spread
 
@@ -32,7 +33,9 @@ def hangs_together(weak: Tensor, strong: Tensor, size: int) -> Tensor:
         Pixel on pixel. Neighbours are at most two pixels apart, so that a strand broken by noise still hangs together.
     """
     labels, areas = label_components(dilate(weak, 1))
-    evidence = torch.bincount(labels[strong], minlength=len(areas))
+    # What is strong is never under label 0, which then counts all the rest.
+    evidence = torch.bincount((labels * strong).flatten(), minlength=len(areas))
+    evidence[0] = 0
     return weak & by_label(evidence > 3 + (size / 300) ** 2, labels)
 
 
@@ -66,15 +69,17 @@ def opaque(
         if not deep.any():
             break
         moments = spread(torch.cat([coarse, coarse.square()]), deep, size / 160)
-        moments = F.interpolate(moments[None], subject.shape, mode="bilinear", align_corners=False)[0]
-        own, square = moments.chunk(2)
-        axis, offset = own - empty, colour - empty
-        length = axis.square().sum(0).clamp(min=1e-6)
-        along = (offset * axis).sum(0) / length
-        across = ((offset - along * axis).square().sum(0) / length).sqrt()
-        variety = ((square - own.square()).sum(0).clamp(min=0) / length).sqrt()
-        core = torch.where(across < 0.15 + variety, along > 0.93 - 0.5 * variety, hidden)
-        core = subject & (core | ((across > 0.15) & foreign))
+        enlarged, core = Enlarged(moments, *subject.shape), torch.empty_like(subject)
+        for rows in strips(subject):
+            own, square = enlarged.rows(rows).chunk(2)
+            axis, offset = own - empty[:, rows], colour[:, rows] - empty[:, rows]
+            length = axis.square().sum(0).clamp_(min=1e-6)
+            along = (offset * axis).sum(0).div_(length)
+            across = offset.addcmul_(along, axis, value=-1).square_().sum(0).div_(length).sqrt_()
+            variety = square.sub_(own.square()).sum(0).clamp_(min=0).div_(length).sqrt_()
+            mixed = across < variety + 0.15
+            solid = torch.where(mixed, along > 0.93 - 0.5 * variety, hidden[rows])
+            core[rows] = subject[rows] & (solid | ((across > 0.15) & foreign[rows]))
     return core
 
 
