@@ -327,7 +327,7 @@ def _filled(weighted: Tensor, block: float) -> Tensor:
         sums.append(F.adaptive_avg_pool2d(sums[-1], size))
     result = sums[-1][:-1] / sums[-1][-1:].clamp(min=1e-9)
     for finer in reversed(sums[:-1]):
-        coarse = enlarge(result, finer.shape[-2:])
+        coarse = F.interpolate(result[None], finer.shape[-2:], mode="bilinear", align_corners=False)[0]
         trust = (4 * finer[-1:]).clamp(max=1)  # a block of which a quarter is known speaks for itself
         result = coarse + trust * (finer[:-1] / finer[-1:].clamp(min=1e-9) - coarse)
     return enlarge(result, (height, width))
