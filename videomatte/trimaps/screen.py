@@ -21,17 +21,7 @@ from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.morphology import dilate, erode
 from videomatte.windows import square_sums
 
-__all__ = [
-    "Screen",
-    "box_mean",
-    "chroma",
-    "empty_screen",
-    "enlarge",
-    "find_hue",
-    "fit_screen",
-    "smoothed",
-    "spread",
-]
+__all__ = ["Screen", "box_mean", "chroma", "empty_screen", "enlarge", "find_hue", "fit_screen", "smoothed", "spread"]
 
 _WIDE, _NARROW = 1 / math.tan(math.radians(60)), 1 / math.tan(math.radians(30))
 """1 / tan(θ/2) for θ of 120° and of 60°."""
@@ -78,8 +68,8 @@ class Screen:
 
     def within(self, box: tuple[slice, slice]) -> "Screen":
         """Its maps in some rows and columns alone."""
-        maps = (self.colour, self.empty, self.share, self.light, self.share_noise, self.light_noise, self.coat)
-        return Screen(*(plane[..., *box] for plane in maps), self.hue, self.reduced, self.plate)
+        names = ("colour", "empty", "share", "light", "share_noise", "light_noise", "coat")
+        return replace(self, **{name: getattr(self, name)[..., *box] for name in names})
 
 
 def chroma(rgb: Tensor) -> Tensor:
@@ -215,10 +205,10 @@ def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: T
     upper, sums = _enlarge_mask(known, size), rgb.new_empty(3, *size)
     for rows in strips(rgb):
         smooth = square_sums(padded[:, rows.start : rows.stop + 2], 3).mul_(1 / 9)
-        here, bright = enlarged.rows(rows).split((2, 1))
+        here, bright = (planes := enlarged.rows(rows))[:2], planes[2]
         colour[:, rows], empty[:, rows] = chroma(smooth), here
         share[rows] = _share(colour[:, rows], here, _WIDE)
-        torch.div(smooth.mean(0), bright[0].clamp_(min=1e-4), out=light[rows]).sub_(1)
+        torch.div(smooth.mean(0), bright.clamp_(min=1e-4), out=light[rows]).sub_(1)
         weight = upper[rows] & (share[rows] >= 1) & (share[rows] < 1.2)
         torch.sub(share[rows], 1, out=sums[0, rows]).square_().mul_(weight)
         torch.square(light[rows], out=sums[1, rows]).mul_(weight)

@@ -66,9 +66,9 @@ def opaque(subject: Tensor, core: Tensor, colour: Tensor, empty: Tensor, hidden:
         if not deep.any():
             break
         moments = spread(torch.cat([coarse, coarse.square()]), deep, size / 160)
-        moments, core = Enlarged(moments, *subject.shape), torch.empty_like(subject)
+        enlarged, core = Enlarged(moments, *subject.shape), torch.empty_like(subject)
         for rows in strips(subject):
-            own, square = moments.rows(rows).chunk(2)
+            own, square = enlarged.rows(rows).chunk(2)
             axis, offset = own - empty[:, rows], colour[:, rows] - empty[:, rows]
             length = axis.square().sum(0).clamp_(min=1e-6)
             along = (offset * axis).sum(0).div_(length)
