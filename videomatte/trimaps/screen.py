@@ -83,8 +83,8 @@ class Screen:
 
     def within(self, box: tuple[slice, slice]) -> "Screen":
         """Its maps in some rows and columns alone."""
-        maps = (self.colour, self.empty, self.share, self.light, self.share_noise, self.light_noise, self.coat)
-        return Screen(*(plane[..., *box] for plane in maps), self.hue, self.reduced, self.plate)
+        names = ("colour", "empty", "share", "light", "share_noise", "light_noise", "coat")
+        return replace(self, **{name: getattr(self, name)[..., *box] for name in names})
 
 
 def chroma(rgb: Tensor) -> Tensor:
@@ -220,10 +220,10 @@ def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: T
     upper, sums = _enlarge_mask(known, size), rgb.new_empty(3, *size)
     for rows in strips(rgb):
         smooth = square_sums(padded[:, rows.start : rows.stop + 2], 3).mul_(1 / 9)
-        here, bright = enlarged.rows(rows).split((2, 1))
+        here, bright = (planes := enlarged.rows(rows))[:2], planes[2]
         colour[:, rows], empty[:, rows] = chroma(smooth), here
         share[rows] = _share(colour[:, rows], here, _WIDE)
-        torch.div(smooth.mean(0), bright[0].clamp_(min=1e-4), out=light[rows]).sub_(1)
+        torch.div(smooth.mean(0), bright.clamp_(min=1e-4), out=light[rows]).sub_(1)
         weight = upper[rows] & (share[rows] >= 1) & (share[rows] < 1.2)
         torch.sub(share[rows], 1, out=sums[0, rows]).square_().mul_(weight)
         torch.square(light[rows], out=sums[1, rows]).mul_(weight)
@@ -362,7 +362,7 @@ def _filled(weighted: Tensor, block: float) -> Tensor:
         sums.append(F.adaptive_avg_pool2d(sums[-1], size))
     result = sums[-1][:-1] / sums[-1][-1:].clamp(min=1e-9)
     for finer in reversed(sums[:-1]):
-        coarse = enlarge(result, finer.shape[-2:])
+        coarse = F.interpolate(result[None], finer.shape[-2:], mode="bilinear", align_corners=False)[0]
         trust = (4 * finer[-1:]).clamp(max=1)  # a block of which a quarter is known speaks for itself
         result = coarse + trust * (finer[:-1] / finer[-1:].clamp(min=1e-9) - coarse)
     return enlarge(result, (height, width))
