@@ -190,8 +190,10 @@ def after_matting(belief: Belief, seen: Seen) -> Belief:
 
 
 def learn(statistics: ColourStatistics, small: SmallPicture, belief: Belief) -> None:
-    """Let the statistics learn from what is surely one or the other."""
-    statistics.learn(small.bins, belief.subject > 1 - LEARNED, belief.subject < LEARNED)
+    """Let the statistics learn from what is surely one or the other. Of what is soft the matte alone knows, and would be
+    told again what it said."""
+    hard = belief.softness <= SOFT_ABOVE
+    statistics.learn(small.bins, (belief.subject > 1 - LEARNED) & hard, (belief.subject < LEARNED) & hard)
 
 
 def trimap_from_belief(belief: Belief, height: int, width: int) -> Tensor:
