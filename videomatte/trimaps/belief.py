@@ -131,7 +131,7 @@ def carry(belief: Belief, motion: Motion, after: SmallPicture, statistics: Colou
     sure = torch.cat([belief.subject > 1 - LEARNED, belief.subject < LEARNED], dim=1) & (belief.softness <= SOFT_ABOVE)
     sure, _ = Readable(_resize(sure.float(), back)).read(back)
     weight = confidence * sure.transpose(0, 1)
-    of_subject, of_background = _spread(back, weight).split(1)
+    of_subject, of_background = _spread(back, weight).chunk(2)
     softness, _ = Readable(belief.softness).read(resize_flow(of_subject, *after.size))
     moved, _ = Readable(torch.cat(belief[:3], dim=1)).read(resize_flow(back, *after.size))
     subject, was_soft, trust = moved.chunk(3, dim=1)
@@ -190,8 +190,8 @@ def after_matting(belief: Belief, seen: Seen) -> Belief:
 
 
 def learn(statistics: ColourStatistics, small: SmallPicture, belief: Belief) -> None:
-    """Let the statistics learn from what is surely one or the other. Of what is soft the matte alone knows, and would be
-    told again what it said."""
+    """Let the statistics learn from what is surely one or the other, and not soft: of that the matte alone knows, and
+    would be told again what it said."""
     hard = belief.softness <= SOFT_ABOVE
     statistics.learn(small.bins, (belief.subject > 1 - LEARNED) & hard, (belief.subject < LEARNED) & hard)
 
