@@ -5,7 +5,9 @@
 DATA holds ``01_stills/alphamatting`` and the composited clips ``02`` to ``04``; the procedural sets are drawn here. On
 clips every frame has a trimap made from its true alpha. Errors are over the unknown region, as in
 :mod:`videomatte.metrics`: MAD and MSE × 1e3, Grad in thousands, dtSSD × 1e2. Times are of the process's CPU on one
-thread, seconds a frame, the median after one frame to warm up.
+thread, seconds a frame, the median of the clips after one frame to warm up. All methods get the same pictures: those
+that videomatte decodes, and, in the sets named after it, those that FFmpeg's converter makes, which is what closed-form
+matting is mostly fed with.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pymatting
 import torch
 from torch import Tensor
@@ -27,15 +30,14 @@ from videomatte.errors import ModelError
 from videomatte.io import open_source
 from videomatte.matting import ClosedFormMatting, open_matting
 from videomatte.metrics import ClipErrors
+from videomatte.refine import Temporal
 from videomatte.scenes import random_scene, render
 from videomatte.trimaps.files import trimap_from_picture
 from videomatte.trimaps.morphology import trimap_from_alpha
-from videomatte.types import Frame, MattingStage, TrimapFrame, unit_range
+from videomatte.types import UNKNOWN, Frame, MatteFrame, MattingStage, TrimapFrame, unit_range
 
 Sample = tuple[Tensor, Tensor, Tensor]
 """RGB ``[3, H, W]`` uint8, trimap ``[1, H, W]`` uint8, true alpha ``[1, H, W]`` float32."""
-Method = Callable[[Tensor, Tensor], Tensor]
-"""Alpha ``[1, H, W]`` from RGB and trimap."""
 
 BAND = 8
 """Radius by which trimaps of clips go beyond what is soft."""
@@ -53,10 +55,17 @@ def still(folder: Path, name: str, trimaps: str) -> Iterator[Sample]:
     yield rgb, trimap_from_picture(trimap), unit_range(alpha[:1])
 
 
-def clip(folder: Path, count: int) -> Iterator[Sample]:
-    for frame, truth in zip(read(folder / "input.mp4"), itertools.islice(read(folder / "alpha"), count), strict=False):
+def rgb24(path: Path) -> Iterator[Tensor]:
+    """As programs get their pictures that ask FFmpeg for RGB: with the chroma of each 2 × 2 pixels repeated."""
+    with av.open(path) as container:
+        for frame in container.decode(video=0):
+            yield torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1).contiguous()
+
+
+def clip(folder: Path, count: int, pictures: Iterable[Tensor]) -> Iterator[Sample]:
+    for rgb, truth in zip(pictures, itertools.islice(read(folder / "alpha"), count), strict=False):
         alpha = unit_range(truth.rgb[:1])
-        yield frame.rgb, trimap_from_alpha(alpha, BAND), alpha
+        yield rgb, trimap_from_alpha(alpha, BAND), alpha
 
 
 def scene(seed: int, backdrop: str, count: int) -> Iterator[Sample]:
@@ -73,11 +82,20 @@ def cases(data: Path, count: int) -> dict[str, dict[str, Callable[[], Iterator[S
         folder.name[:2]: next(path for path in folder.iterdir() if path.is_dir()) for folder in data.glob("0[234]*")
     }
     seeds = range(HELD_OUT, HELD_OUT + 6)
+
+    def decoded(name: str) -> Iterator[Sample]:
+        return clip(clips[name], count, (frame.rgb for frame in read(clips[name] / "input.mp4")))
+
+    def as_rgb24(name: str) -> Iterator[Sample]:
+        return clip(clips[name], count, rgb24(clips[name] / "input.mp4"))
+
     return {
         "stills, small trimaps": {name: lambda name=name: still(stills, name, "trimap1") for name in names},
         "stills, large trimaps": {name: lambda name=name: still(stills, name, "trimap2") for name in names},
-        "clips over moving backgrounds": {n: lambda n=n: clip(clips[n], count) for n in ("02", "03")},
-        "clip over a green screen": {"04": lambda: clip(clips["04"], count)},
+        "clips over moving backgrounds": {n: lambda n=n: decoded(n) for n in ("02", "03")},
+        "clip over a green screen": {"04": lambda: decoded("04")},
+        "FFmpeg's RGB, moving backgrounds": {n: lambda n=n: as_rgb24(n) for n in ("02", "03")},
+        "FFmpeg's RGB, green screen": {"04": lambda: as_rgb24("04")},
         "procedural, screens": {
             str(seed): lambda seed=seed: scene(seed, "green" if seed % 2 else "blue", 3) for seed in seeds
         },
@@ -85,43 +103,51 @@ def cases(data: Path, count: int) -> dict[str, dict[str, Callable[[], Iterator[S
     }
 
 
-def methods() -> dict[str, Callable[[], Method]]:
-    def of_stage(stage: MattingStage) -> Method:
-        def run(rgb: Tensor, trimap: Tensor) -> Tensor:
-            (matte,) = stage(iter([TrimapFrame(Frame(0, 0, Fraction(1, 25), rgb), trimap, "generated")]))
-            return matte.alpha
+def methods() -> dict[str, Callable[[], MattingStage]]:
+    def each(alpha_of: Callable[[TrimapFrame], Tensor]) -> MattingStage:
+        return lambda items: (MatteFrame(item, alpha_of(item)) for item in items)
 
-        return run
+    def levels(item: TrimapFrame) -> Tensor:
+        return torch.where(item.trimap == UNKNOWN, 0.5, item.trimap / 255)
 
-    def levels(trimap: Tensor) -> Tensor:
-        return torch.where(trimap == 128, 0.5, trimap / 255)
+    def knn(item: TrimapFrame) -> Tensor:
+        image = unit_range(item.frame.rgb).permute(1, 2, 0).double().numpy()
+        return torch.from_numpy(pymatting.estimate_alpha_knn(image, levels(item)[0].double().numpy()))[None].float()
 
-    def knn(rgb: Tensor, trimap: Tensor) -> Tensor:
-        image = unit_range(rgb).permute(1, 2, 0).double().numpy()
-        return torch.from_numpy(pymatting.estimate_alpha_knn(image, levels(trimap)[0].double().numpy()))[None].float()
+    def own(model: str) -> MattingStage:
+        return open_matting(model, torch.device("cpu"))
+
+    def calmed() -> MattingStage:
+        stage, temporal = own("embedded"), Temporal()
+        return lambda items: temporal(stage(items))
 
     return {
-        "embedded": lambda: of_stage(open_matting("embedded", torch.device("cpu"))),
-        "laplacian": lambda: of_stage(open_matting("laplacian", torch.device("cpu"))),
-        "closed-form": lambda: of_stage(ClosedFormMatting()),
-        "knn": lambda: knn,
-        "trimap": lambda: lambda _, trimap: levels(trimap),
+        "embedded": lambda: own("embedded"),
+        "embedded, calmed": calmed,
+        "laplacian": lambda: own("laplacian"),
+        "closed-form": ClosedFormMatting,
+        "knn": lambda: each(knn),
+        "trimap": lambda: each(levels),
     }
 
 
-def measure(method: Method, clips: Iterable[Callable[[], Iterator[Sample]]]) -> dict[str, object]:
+def measure(stage: MattingStage, clips: Iterable[Callable[[], Iterator[Sample]]]) -> dict[str, object]:
     """Each error's mean over the clips, each clip's own, and the time."""
-    means, seconds, warm = [], [], False
+    means, seconds = [], []
     for samples in clips:
+        pictures = list(samples())
+        items = [
+            TrimapFrame(Frame(index, index, Fraction(1, 25), rgb), trimap, "generated")
+            for index, (rgb, trimap, _) in enumerate(pictures)
+        ]
+        if not seconds:
+            list(stage(iter(items[:1])))
+        start = time.process_time()
+        mattes = list(stage(iter(items)))
+        seconds.append((time.process_time() - start) / len(items))
         errors = ClipErrors()
-        for rgb, trimap, true in samples():
-            if not warm:
-                method(rgb, trimap)
-                warm = True
-            start = time.process_time()
-            alpha = method(rgb, trimap)
-            seconds.append(time.process_time() - start)
-            errors.update(alpha, true, trimap)
+        for matte, (_, trimap, true) in zip(mattes, pictures, strict=True):
+            errors.update(matte.alpha, true, trimap)
         means.append(asdict(errors.mean()))
     mean = {
         name: statistics.mean(values) if all(value is not None for value in values) else None
@@ -136,7 +162,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=[""], help="beginnings of the sets' names")
     parser.add_argument("--methods", nargs="*", choices=methods(), default=list(methods()))
     parser.add_argument("--frames", type=int, default=8, help="frames of each clip of DATA")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, help="JSON; what it holds of other sets and methods stays")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
@@ -147,11 +173,11 @@ def main() -> None:
             continue
         for name in arguments.methods:
             try:
-                method = methods()[name]()
+                stage = methods()[name]()
             except ModelError as error:
                 print(f"| {title} | {name} | {error} |")
                 continue
-            result = measure(method, clips.values())
+            result = measure(stage, clips.values())
             results.setdefault(title, {})[name] = result
             mean = result["mean"]
             step = f"{mean['dtssd'] * 1e2:.2f}" if mean["dtssd"] is not None else ""
@@ -162,7 +188,9 @@ def main() -> None:
             )
     if arguments.output:
         machine = {"processor": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": 1}
-        arguments.output.write_text(json.dumps({"machine": machine, "sets": results}, indent=2) + "\n")
+        before = json.loads(arguments.output.read_text())["sets"] if arguments.output.exists() else {}
+        sets = {title: {**before.get(title, {}), **results.get(title, {})} for title in {**before, **results}}
+        arguments.output.write_text(json.dumps({"machine": machine, "sets": sets}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

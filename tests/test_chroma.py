@@ -1,4 +1,5 @@
 import colorsys
+import dataclasses
 import itertools
 import logging
 import math
@@ -15,7 +16,7 @@ from videomatte.composite import over
 from videomatte.errors import InputError, UsageError
 from videomatte.scenes import SceneSettings, render
 from videomatte.trimaps import ChromaKey
-from videomatte.trimaps.screen import chroma, empty_screen, find_hue, fit_screen, spread
+from videomatte.trimaps.screen import chroma, empty_screen, find_hue, fit_screen, of_another_hue, spread
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, Frame, from_unit_range, unit_range
 
 COLOURS = {
@@ -217,6 +218,41 @@ def test_a_coat_of_nearly_the_screens_colour_stays_and_a_gap_in_shadow_does_not(
     # By chroma alone all of it would be screen; parts of the coat are in doubt, but none is lost.
     assert (alpha[trimap == BACKGROUND] > 0.5).sum() == 0
     assert (trimap[:, 130:] == FOREGROUND).any()
+
+
+@pytest.mark.parametrize(("backdrop", "shirt"), [("green", (0.2, 0.55, 0.5)), ("blue", (0.3, 0.6, 0.6))])
+def test_a_shirt_of_a_neighbouring_hue_is_opaque_and_a_grey_veil_is_not(backdrop, shirt) -> None:
+    """Teal before green, turquoise before blue: half of the screen's colour is in them, as in a veil."""
+    size = 3 * HEIGHT, 3 * WIDTH
+    alpha = torch.nn.functional.interpolate(subject()[None], size, mode="bilinear")[0]
+    behind, figure = screen(COLOURS[backdrop], size=size), textured((0.6, 0.45, 0.35), size)
+    deep = torch.from_numpy(scipy.ndimage.binary_erosion(alpha[0].numpy() == 1, iterations=50))
+    deep[: 130 * 3] = False
+    dressed, veiled = figure.clone(), figure.clone()
+    dressed[:, 120 * 3 :] = textured(shirt, size)[:, 120 * 3 :]
+    veiled[:, 120 * 3 :] = (0.5 * behind + 0.5 * textured((0.5, 0.5, 0.5), size))[:, 120 * 3 :]
+    trimaps = [key_one(over(front, alpha, behind), backdrop)[0][deep] for front in (dressed, veiled)]
+    assert (trimaps[0] == FOREGROUND).float().mean() > 0.9
+    assert (trimaps[1] == FOREGROUND).float().mean() < 0.1
+
+
+def test_what_turns_a_hue_is_told_from_what_pales_it() -> None:
+    green = screen(COLOURS["green"])
+    held = fit_screen(green, 2 * math.pi / 3)
+    assert held is not None
+    for other, turned in {(0.5, 0.5, 0.5): False, (0.0, 0.0, 0.0): False, (0.2, 0.3, 0.9): True}.items():
+        mixed = 0.5 * green + 0.5 * torch.tensor(other).view(3, 1, 1)
+        assert of_another_hue(dataclasses.replace(held, colour=chroma(mixed)), 1).float().mean() == turned
+
+
+def test_cloth_of_the_screens_own_hue_that_is_brighter_than_it_is_not_lost() -> None:
+    """Patches of a plaid shirt before a dark, grainy corner; a gap of the same colours, but darker, is seen through."""
+    dark = screen((0.03, 0.22, 0.06), grain=0.012, fall=0.2)
+    alpha, figure = subject(), textured((0.05, 0.06, 0.2))
+    patches = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    patches[120:170, 90:150] = (torch.arange(50)[:, None] // 12 + torch.arange(60) // 12) % 2 == 0
+    figure[:, patches] = (1.9 * dark)[:, patches]
+    assert (key_one(over(figure, alpha, dark), "green")[0][patches] != BACKGROUND).all()
 
 
 def test_grain_as_strong_as_the_light_does_not_hide_what_is_opaque() -> None:

@@ -3,7 +3,7 @@ import pytest
 import skimage.measure
 import torch
 
-from videomatte.components import by_label, label_components, largest_component
+from videomatte.components import by_label, label_components, largest_component, without_specks
 from videomatte.errors import ShapeError
 
 
@@ -57,6 +57,14 @@ def test_each_pixel_gets_its_pieces_value() -> None:
     mask = torch.rand(23, 31) > 0.6
     labels, areas = label_components(mask)
     assert torch.equal(by_label(areas, labels), areas[labels])
+
+
+def test_specks_go_and_pieces_of_the_least_size_stay() -> None:
+    mask = torch.rand(40, 50, generator=torch.Generator().manual_seed(1)) > 0.5
+    expected = skimage.morphology.remove_small_objects(mask.numpy(), max_size=6, connectivity=1)
+    assert torch.equal(without_specks(mask, 7), torch.from_numpy(expected))
+    assert torch.equal(without_specks(mask, 1), mask)
+    assert not without_specks(torch.zeros(3, 4, dtype=torch.bool), 0).any()
 
 
 def test_other_shapes_are_refused() -> None:

@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from videomatte.windows import square_sums, window_sums
+from videomatte.windows import box_mean, square_sums, window_sums
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 13, 17, 30])
@@ -34,3 +34,12 @@ def test_sums_over_squares_are_those_of_pooling(side: int) -> None:
     expected = torch.nn.functional.avg_pool2d(planes, side, 1) * side**2
     torch.testing.assert_close(square_sums(planes, side), expected, rtol=1e-6, atol=1e-6)
     assert side > 1 or torch.equal(square_sums(planes, side), planes)
+
+
+@pytest.mark.parametrize("reach", [0, 1, 4])
+def test_means_over_squares_are_scipys_with_the_border_repeated(reach: int) -> None:
+    planes = torch.rand(2, 9, 13)
+    side = 2 * reach + 1
+    expected = scipy.ndimage.uniform_filter(planes.double().numpy(), (1, side, side), mode="nearest")
+    np.testing.assert_allclose(box_mean(planes, reach).numpy(), expected, atol=1e-6)  # float32's rounding
+    assert reach > 0 or torch.equal(box_mean(planes, reach), planes)

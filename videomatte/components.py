@@ -11,7 +11,7 @@ from torch import Tensor
 
 from videomatte.errors import ShapeError
 
-__all__ = ["by_label", "label_components", "largest_component"]
+__all__ = ["by_label", "label_components", "largest_component", "without_specks"]
 
 
 def label_components(mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,3 +89,25 @@ def largest_component(mask: Tensor) -> Tensor:
         return mask
     areas[0] = 0
     return labels == areas.argmax()
+
+
+def without_specks(mask: Tensor, area: float) -> Tensor:
+    """The 4-connected pieces of a mask that have some size.
+
+    Args:
+        mask: ``[H, W]`` bool.
+        area: the least one, in pixels.
+
+    Returns:
+        ``[H, W]`` bool, a part of the mask.
+
+    Raises:
+        ShapeError: the mask is not ``[H, W]`` bool.
+
+    Convention:
+        As :func:`label_components`.
+    """
+    labels, areas = label_components(mask)
+    keep = areas >= area
+    keep[0] = False
+    return by_label(keep, labels)

@@ -1,10 +1,11 @@
-"""Sums over windows of pixels, exact and quick."""
+"""Sums and means over windows of pixels, exact and quick."""
 
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn import functional as F
 
-__all__ = ["square_sums", "window_sums"]
+__all__ = ["box_mean", "square_sums", "window_sums"]
 
 
 def window_sums(planes: Tensor, count: int, dim: int) -> Tensor:
@@ -41,3 +42,18 @@ def window_sums(planes: Tensor, count: int, dim: int) -> Tensor:
 def square_sums(planes: Tensor, side: int) -> Tensor:
     """Sums over squares of ``[..., H, W]``, by :func:`window_sums`; shorter by ``side - 1`` down and across."""
     return window_sums(window_sums(planes, side, -2), side, -1)
+
+
+def box_mean(picture: Tensor, reach: int) -> Tensor:
+    """Means over squares of ``2 reach + 1`` pixels a side; beyond the border lie repeats of its pixels.
+
+    Args:
+        picture: ``[C, H, W]`` float32.
+        reach: pixels to each side, at least 0; more is hardly more work.
+
+    Convention:
+        Squares are centred on their pixel: nothing moves.
+    """
+    side = 2 * reach + 1
+    padded = F.pad(picture, [reach] * 4, mode="replicate")
+    return square_sums(padded, side) / side**2

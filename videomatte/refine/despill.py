@@ -23,7 +23,8 @@ from torch import Tensor
 
 from videomatte.errors import ShapeError
 from videomatte.strips import Enlarged, strips
-from videomatte.trimaps.screen import box_mean, chroma
+from videomatte.trimaps.screen import chroma
+from videomatte.windows import box_mean
 
 __all__ = ["despill", "edge_band", "screen_hue"]
 

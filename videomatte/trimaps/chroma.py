@@ -22,7 +22,7 @@ from torch import Tensor
 from videomatte.errors import InputError, UsageError
 from videomatte.strips import strips
 from videomatte.trimaps.morphology import dilate, erode
-from videomatte.trimaps.screen import Screen, chroma, empty_screen, find_hue, fit_screen, smoothed
+from videomatte.trimaps.screen import Screen, chroma, empty_screen, find_hue, fit_screen, of_another_hue, smoothed
 from videomatte.trimaps.silhouette import around, hangs_together, opaque, trimap_of_silhouette
 from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, finite_unit_range, from_unit_range
 
@@ -39,6 +39,9 @@ _LOOK_AHEAD = 12
 """Frames held back at most until one shows the screen: a clip may fade in."""
 _DRIFT, _PACE = math.radians(20), 0.2
 """How far the hue may wander from where it was found, and how much of each frame's change is followed."""
+_INNER = 16
+"""Parts of the longer side that what is of a hue of its own must lie from the subject's surface to be opaque for that:
+loose hair reaches some way in, and a mixture with the screen may have any hue."""
 _CLEAN = 0.015
 """Noise of the screen's share at which what is opaque can be told pixel by pixel."""
 
@@ -114,7 +117,9 @@ def trimap_from_screen(screen: Screen) -> tuple[Tensor, Tensor]:
     What departs from the screen by more than its noise is told from specks and creases by
     :func:`videomatte.trimaps.silhouette.hangs_together`, and what of it is opaque by
     :func:`videomatte.trimaps.silhouette.opaque`: something orange before green has a key signal of zero already where a
-    third of the screen shows. A colour off that line is something else, and is taken to be of no hue by itself.
+    third of the screen shows. A colour off that line is something else, and is taken to be of no hue by itself; unless
+    it is of another hue than the screen's deep within the subject, where clothes are likelier than anything that the
+    screen shines through.
 
     Args:
         screen: a frame held against its screen.
@@ -143,7 +148,8 @@ def trimap_from_screen(screen: Screen) -> tuple[Tensor, Tensor]:
     # The core's edge is drawn back by as much as colours may be averaged over.
     here = smoothed(_cut(screen, box), _CLEAN, max(2, size // 160))
     deep = subject[box] & (here.strict_share < 0.15) & (here.share < 0.5)
-    core = opaque(subject[box], deep, here.colour, chroma(here.plate), here.share < 0.15, size) | here.coat
+    foreign = erode(subject[box], size / _INNER) & of_another_hue(here, max(1, size // 200))
+    core = opaque(subject[box], deep, here.colour, chroma(here.plate), here.share < 0.15, foreign, size) | here.coat
     trimap[box] = trimap_of_silhouette(subject[box], core, here.share, size)
     bare = trimap == BACKGROUND
     # Near the sure background that alone tells: veils look like a screen of another light.

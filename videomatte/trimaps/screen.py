@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.components import by_label, label_components
+from videomatte.components import by_label, label_components, without_specks
 from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.morphology import dilate, erode
-from videomatte.windows import square_sums
+from videomatte.windows import box_mean, square_sums
 
-__all__ = ["Screen", "box_mean", "chroma", "empty_screen", "find_hue", "fit_screen", "smoothed", "spread"]
+__all__ = ["Screen", "chroma", "empty_screen", "find_hue", "fit_screen", "of_another_hue", "smoothed", "spread"]
 
 _WIDE, _NARROW = 1 / math.tan(math.radians(60)), 1 / math.tan(math.radians(30))
 """1 / tan(θ/2) for θ of 120° and of 60°."""
@@ -32,6 +32,11 @@ _BLOCKS = 80
 _TINT, _FOREIGN_TURN = 0.08, math.sin(math.radians(10))
 """How far from the plate's tint (see `_tint`) a pixel may be and still show the screen, as creases are where cloth
 lights cloth; and by how much a whole piece of the picture is of another hue that is none of it."""
+_LEAST_ACROSS = 0.06
+"""Chroma across the screen's hue, in units of the screen's own, below which a hue is noise."""
+_BRIGHTER = 1.4
+"""How many times the chroma of the screen around it an island has that shows something else: gaps are darker, and veils
+paler."""
 _LEAST_AREA = 0.005
 """Fraction of the picture below which a colour is no screen."""
 
@@ -222,6 +227,29 @@ def smoothed(screen: Screen, noise: float, most: int) -> Screen:
     )
 
 
+def of_another_hue(screen: Screen, reach: int) -> Tensor:
+    """Where a frame's colours are of another hue than its screen's, by more than shadows, light and noise make.
+
+    What is grey, black or white pales the screen behind it or darkens it, but does not turn it.
+
+    Args:
+        screen: a frame held against its screen, or a part of it.
+        reach: pixels to each side that colours are averaged over.
+
+    Returns:
+        ``[H, W]`` bool.
+
+    Convention:
+        Squares are centred on their pixel: nothing moves.
+    """
+    empty = chroma(screen.plate)
+    strength = torch.hypot(*empty).clamp(min=1e-4)
+    along, across = _along(box_mean(screen.colour, reach), empty / strength)
+    across = across.abs()
+    plain = (3 * screen.share_noise).clamp(min=_LEAST_ACROSS)
+    return (across > _FOREIGN_TURN * torch.hypot(along, across)) & (across > plain * strength)
+
+
 def empty_screen(rgb: Tensor, screen: Tensor) -> Tensor:
     """The picture with the subject gone, from what surely is screen alone.
 
@@ -248,12 +276,14 @@ def empty_screen(rgb: Tensor, screen: Tensor) -> Tensor:
 
 def _foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
     """``[H, W]`` bool: pieces of what was taken for the screen that lie within the subject, or between it and the
-    picture's lower border, and are of another hue than the screen around: a coat of the screen's hue. A gap under an
-    arm shows the same screen, if darker."""
+    picture's lower border, and are of another hue than the screen around, or of much more chroma: a coat of the
+    screen's hue. A gap under an arm shows the same screen, if darker."""
     size = max(known.shape)
     # Where one cloth ends before another.
     seams = _tint(box_mean(rgb, 1), box_mean(rgb, size // 20)) > _TINT / 2
-    labels, areas = label_components(erode(known & ~seams, size / 160))
+    # Dark screens are full of holes: the grain's, not theirs.
+    whole = ~without_specks(~known | seams, (size / 60) ** 2)
+    labels, areas = label_components(erode(whole, size / 160))
     mainland = torch.zeros_like(areas, dtype=torch.bool)
     mainland[torch.cat([labels[0], labels[:, 0], labels[:, -1]])] = True
     mainland[0] = False
@@ -261,13 +291,19 @@ def _foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
         return torch.zeros_like(known)
     around = spread(rgb, by_label(mainland, labels)[None].float(), size / 24)
     labels, areas = label_components(known & ~dilate(by_label(mainland, labels), size / 80))
-    # By hue, not tint: smoke and veils pale the screen that shows through them, but do not turn it.
-    hue, hue_around = (torch.atan2(c[1], c[0]) for c in (chroma(rgb), chroma(around)))
-    turn = torch.bincount(labels.flatten(), (hue - hue_around).sin().flatten(), minlength=len(areas))
-    foreign = turn.abs() > _FOREIGN_TURN * areas
-    foreign[0] = False
+    # By hue and chroma, not tint and light: smoke and veils pale the screen that shows through, but do not turn it.
+    colour, empty = chroma(rgb), chroma(around)
+    turn = (torch.atan2(colour[1], colour[0]) - torch.atan2(empty[1], empty[0])).sin()
+    turn, strength, strength_around = (
+        torch.bincount(labels.flatten(), values.flatten(), minlength=len(areas))
+        for values in (turn, torch.hypot(*colour), torch.hypot(*empty))
+    )
+    turned, brighter = turn.abs() > _FOREIGN_TURN * areas, strength > _BRIGHTER * strength_around
+    turned[0] = brighter[0] = False
     # Shadows where cloth lights cloth may be of a tint of their own, but only small ones are.
-    return by_label(foreign, labels) & (areas[foreign].amax(0) > 0.005 * known.numel() if foreign.any() else False)
+    if not (turned.any() and areas[turned].amax() > 0.005 * known.numel()):
+        turned = torch.zeros_like(turned)
+    return by_label(turned | (brighter & (areas > (size / 100) ** 2)), labels)
 
 
 def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
@@ -338,21 +374,6 @@ def _along(c: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
 def _key_signal(c: Tensor, direction: Tensor, slope: float) -> Tensor:
     x, z = _along(c, direction)
     return x - slope * z.abs()
-
-
-def box_mean(picture: Tensor, reach: int) -> Tensor:
-    """Means over squares of ``2 reach + 1`` pixels a side; beyond the border lie repeats of its pixels.
-
-    Args:
-        picture: ``[C, H, W]`` float32.
-        reach: pixels to each side, at least 0; more is hardly more work.
-
-    Convention:
-        Squares are centred on their pixel: nothing moves.
-    """
-    side = 2 * reach + 1
-    padded = F.pad(picture, [reach] * 4, mode="replicate")
-    return square_sums(padded, side) / side**2
 
 
 def _tint(rgb: Tensor, plate: Tensor) -> Tensor:

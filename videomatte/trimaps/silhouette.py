@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.components import by_label, label_components
+from videomatte.components import by_label, label_components, without_specks
 from videomatte.trimaps.morphology import dilate, erode, trimap_of
 from videomatte.trimaps.screen import spread
 
@@ -36,12 +36,14 @@ def hangs_together(weak: Tensor, strong: Tensor, size: int) -> Tensor:
     return weak & by_label(evidence > 3 + (size / 300) ** 2, labels)
 
 
-def opaque(subject: Tensor, core: Tensor, colour: Tensor, empty: Tensor, hidden: Tensor, size: int) -> Tensor:
+def opaque(
+    subject: Tensor, core: Tensor, colour: Tensor, empty: Tensor, hidden: Tensor, foreign: Tensor, size: int
+) -> Tensor:
     """The pixels of the subject through which nothing of the background shows, edges not yet drawn back.
 
     The subject's own colour is taken from its depth and spread outwards. A pixel whose colour lies between that and the
     background's is a mixture of the two, and how far along tells the background's part in it. Of a colour off that line
-    this says nothing, and ``hidden`` decides.
+    this says nothing, and ``hidden`` decides; the more the subject's colours vary, the further off is called off.
 
     Args:
         subject: ``[H, W]`` bool.
@@ -49,6 +51,7 @@ def opaque(subject: Tensor, core: Tensor, colour: Tensor, empty: Tensor, hidden:
         colour: ``[C, H, W]`` float32, the frame, in any space where mixtures lie on straight lines.
         empty: ``[C, H, W]`` float32, the background.
         hidden: ``[H, W]`` bool, whether a colour that is no mixture hides the background.
+        foreign: ``[H, W]`` bool, whether a colour off the line is none, however much the subject's vary.
         size: longer side of the whole picture.
 
     Returns:
@@ -70,7 +73,8 @@ def opaque(subject: Tensor, core: Tensor, colour: Tensor, empty: Tensor, hidden:
         along = (offset * axis).sum(0) / length
         across = ((offset - along * axis).square().sum(0) / length).sqrt()
         variety = ((square - own.square()).sum(0).clamp(min=0) / length).sqrt()
-        core = subject & torch.where(across < 0.15 + variety, along > 0.93 - 0.5 * variety, hidden)
+        core = torch.where(across < 0.15 + variety, along > 0.93 - 0.5 * variety, hidden)
+        core = subject & (core | ((across > 0.15) & foreign))
     return core
 
 
@@ -96,12 +100,12 @@ def trimap_of_silhouette(subject: Tensor, core: Tensor, share: Tensor, size: int
     core = core | by_label((outside == 0) & (shown < 0.25), labels)
 
     speck = (size / 160) ** 2
-    foreground = _without_specks(erode(core, max(2.0, size / 160)), speck)
+    foreground = without_specks(erode(core, max(2.0, size / 160)), speck)
     wide = erode(~subject, max(2.0, size / 90))
     # What is seen through a narrow gap stays sure in its middle, if it is no speck.
     labels, areas = label_components(~subject)
     narrow = (torch.bincount(labels[wide], minlength=len(areas)) == 0) & (areas > (size / 50) ** 2)
-    background = _without_specks(wide | (erode(~subject, max(2.0, size / 200)) & by_label(narrow, labels)), speck)
+    background = without_specks(wide | (erode(~subject, max(2.0, size / 200)) & by_label(narrow, labels)), speck)
     # Where what lies between is thick it is hair, and hair goes on where it looks opaque.
     hair = erode(subject & ~core, size / 160)
     drawn = foreground & ~dilate(hair, size / 160 + size / 80)
@@ -120,10 +124,3 @@ def around(subject: Tensor, size: int) -> tuple[slice, slice]:
 
 def _quarter(picture: Tensor) -> Tensor:
     return F.avg_pool2d(picture, 4, ceil_mode=True, count_include_pad=False)
-
-
-def _without_specks(mask: Tensor, area: float) -> Tensor:
-    labels, areas = label_components(mask)
-    keep = areas >= area
-    keep[0] = False
-    return by_label(keep, labels)
