@@ -15,6 +15,8 @@ from videomatte.scenes import SceneSettings, render
 from videomatte.trimaps.belief import (
     Belief,
     Motion,
+    Seen,
+    after_matting,
     believed_of_trimap,
     carry,
     fuse,
@@ -194,17 +196,38 @@ def test_a_trimap_survives_being_believed() -> None:
     assert not ((again == 0) & (trimap != 0)).any()
 
 
-def test_specks_beside_the_subject_are_unknown_and_a_small_subject_is_not() -> None:
-    believed = torch.zeros(1, 1, 120, 160)
-    believed[..., 20:90, 30:80] = 1
-    believed[..., 40:52, 110:122] = 1  # four pixels a side are left of it within its own margin
-    one, none = torch.ones_like(believed), torch.zeros_like(believed)
-    trimap = trimap_from_belief(Belief(believed, none, one, one), 120, 160)[0]
-    assert (trimap[40:52, 110:122] == 128).all()
-    assert (trimap[30:80, 40:70] == 255).all()
-    believed[..., :100] = 0  # the speck is all that there is
-    trimap = trimap_from_belief(Belief(believed, none, one, one), 120, 160)[0]
-    assert (trimap == 255).sum() == 4 * 4
+def test_what_passes_behind_softness_in_the_subjects_colour_comes_out_as_background() -> None:
+    """A white subject stands still within a wide soft border; a white patch on a wall goes behind that and comes out
+    again, and a matte that goes by colour takes it for the subject's every time."""
+    generator = torch.Generator().manual_seed(4)
+    height, width, step, there = 96, 160, 2, 14
+    blocks = torch.rand(1, 3, height // 4, width // 2, generator=generator)
+    wall = 0.6 * blocks.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    white = 1 - 0.15 * torch.rand(1, 1, height, width, generator=generator)
+    wall[..., 40:52, 96:108] = white[..., 40:52, 96:108]
+    trimap = torch.zeros(1, height, width, dtype=torch.uint8)
+    trimap[..., :90] = 128
+    trimap[..., :30] = 255
+
+    def picture(index: int) -> SmallPicture:
+        gone = step * (there - abs(there - index))
+        rgb = wall[..., gone : gone + width].clone()
+        rgb[..., :40] = white[..., :40]
+        return SmallPicture(rgb)
+
+    before = picture(0)
+    belief = believed_of_trimap(trimap, height, width)
+    statistics = ColourStatistics(height, width)
+    learn(statistics, before, belief)
+    for index in range(1, 2 * there + 1):
+        here = picture(index)
+        belief = carry(belief, motions(here, before)[0], here, statistics)
+        alpha = (here.rgb.mean(1, keepdim=True) > 0.8).float()
+        belief = after_matting(belief, Seen(torch.logit(alpha, eps=0.02), (belief.softness > 0.5).float()))
+        learn(statistics, here, belief)
+        before = here
+    assert float(belief.subject[..., 42:50, 98:106].max()) < 0.15  # decided
+    assert float(belief.subject[..., :28].min()) > 0.85
 
 
 def test_stored_beliefs_come_back_once() -> None:

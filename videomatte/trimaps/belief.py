@@ -12,17 +12,21 @@ leak is stopped, a subject that comes out of hiding is seen, and an error made o
 Softness is carried besides: that a region is hair is known from where it was painted so. Flow is of little use there,
 for it follows the background seen between the strands; softness goes along with the nearest sure subject that is not
 soft itself. No matte takes it back: the faintest strands, which a matte misses, would be lost for ever.
+
+Within what is soft motion is asked a second time: what moves as the sure background nearby does, and not as the sure
+subject, is seen through the hair and not of it (layered motion, Wang & Adelson, 1994). A lit window that passes behind
+white fur would else be taken for fur, by its colour and by the matte, and be the subject's when it comes out again.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.components import by_label, label_components
 from videomatte.flow import Readable, estimate_both_flows, flow_confidence, resize_flow
 from videomatte.trimaps.morphology import dilate, trimap_of
 from videomatte.trimaps.small import SmallPicture, reduced
@@ -62,9 +66,8 @@ SOFT_ABOVE = 0.5
 MARGIN, WIDE_MARGIN = 3.0, 5.0
 """Pixels by which the border and what is undecided are widened, where flow is sure and where it is doubtful. What was
 painted as soft has its margin from the painter, and is widened where flow is doubtful alone."""
-SPECK = (MARGIN + WIDE_MARGIN) ** 2
-"""Pixels of the smallest piece of sure subject: lesser ones beside it, often background seen through hair, are left
-unknown. A subject that is smaller altogether stays."""
+STEADY = 0.2
+"""Pixels, on the picture that motion is worked out on, that flows of one thing commonly differ by."""
 AGING = 0.98
 """Trust that is left after a frame, however sure the flow."""
 DECISIVENESS = 4
@@ -125,14 +128,17 @@ def carry(belief: Belief, motion: Motion, after: SmallPicture, statistics: Colou
     """
     back, confidence = motion
     # In the soft region itself flow is as often the background's.
-    opaque = ((belief.subject > 1 - LEARNED) & (belief.softness <= SOFT_ABOVE)).float()
-    opaque, _ = Readable(_resize(opaque, back)).read(back)
-    spread = _spread(back, confidence * opaque)
-    softness, _ = Readable(belief.softness).read(resize_flow(spread, *after.size))
-    moved, _ = Readable(torch.cat([belief.subject, belief.trust], dim=1)).read(resize_flow(back, *after.size))
-    subject, trust = moved.chunk(2, dim=1)
-    confidence = _resize(confidence, belief.subject)
-    odds = _odds(subject).mul_(confidence).add_(_odds(statistics.judge(after.bins)), alpha=COLOUR_WEIGHT)
+    sure = torch.cat([belief.subject > 1 - LEARNED, belief.subject < LEARNED], dim=1) & (belief.softness <= SOFT_ABOVE)
+    sure, _ = Readable(_resize(sure.float(), back)).read(back)
+    weight = confidence * sure.transpose(0, 1)
+    of_subject, of_background = _spread(back, weight).chunk(2)
+    softness, _ = Readable(belief.softness).read(resize_flow(of_subject, *after.size))
+    moved, _ = Readable(torch.cat(belief[:3], dim=1)).read(resize_flow(back, *after.size))
+    subject, was_soft, trust = moved.chunk(3, dim=1)
+    is_there = weight.flatten(1).any(dim=1).all()  # else there is nothing to compare with
+    behind = _resize(_moves_with(back, of_subject, of_background).mul_(confidence * is_there), subject).mul_(was_soft)
+    confidence = _resize(confidence, subject)
+    odds = _odds(subject).mul_(confidence).add_(_odds(statistics.judge(after.bins)), alpha=COLOUR_WEIGHT).add_(behind)
     return Belief(odds.sigmoid_(), softness, (1 + confidence).mul_(AGING / 2).mul_(trust), confidence)
 
 
@@ -184,8 +190,10 @@ def after_matting(belief: Belief, seen: Seen) -> Belief:
 
 
 def learn(statistics: ColourStatistics, small: SmallPicture, belief: Belief) -> None:
-    """Let the statistics learn from what is surely one or the other."""
-    statistics.learn(small.bins, belief.subject > 1 - LEARNED, belief.subject < LEARNED)
+    """Let the statistics learn from what is surely one or the other, and not soft: of that the matte alone knows, and
+    would be told again what it said."""
+    hard = belief.softness <= SOFT_ABOVE
+    statistics.learn(small.bins, (belief.subject > 1 - LEARNED) & hard, (belief.subject < LEARNED) & hard)
 
 
 def trimap_from_belief(belief: Belief, height: int, width: int) -> Tensor:
@@ -211,14 +219,20 @@ def trimap_from_belief(belief: Belief, height: int, width: int) -> Tensor:
     unsure = ~soft & (border | (undecided & dilate(border, REACH)))
     doubtful = (soft | unsure) & (belief.confidence < 0.5)
     unsure = soft | dilate(unsure, MARGIN) | dilate(doubtful, WIDE_MARGIN)
-    labels, areas = label_components((inside & ~unsure)[0, 0])
-    specks = areas < areas[1:].amax(0).clamp(max=SPECK) if len(areas) > 1 else areas < 0
-    unsure |= inside & by_label(specks, labels)
     # 1 where it is surely in front, -1 where surely behind; between the two there is always some border.
     sure = inside.view(torch.int8).mul(2).sub_(1).mul_((~unsure).view(torch.int8)).float()
     if sure.shape[2:] != (height, width):
         sure = F.interpolate(sure, size=(height, width), mode="bilinear", align_corners=False)
     return trimap_of(sure[0] > 0.5, sure[0] < -0.5)
+
+
+def _moves_with(flow: Tensor, subject: Tensor, background: Tensor) -> Tensor:
+    """Log-odds that what moves so is the subject's; never above 0, for the background's flow near the subject is often
+    the subject's. Cauchy distributions: of what moves like neither, an arm, little is said."""
+    unlike_subject, unlike_background = (
+        (flow - other).square().sum(1, keepdim=True).div_(STEADY**2).log1p_() for other in (subject, background)
+    )
+    return unlike_background.sub_(unlike_subject).clamp_(math.log(CLEAR), 0)
 
 
 def _spread(flow: Tensor, weight: Tensor) -> Tensor:

@@ -78,6 +78,10 @@ class BeliefStore:
         self._motion_shape = motion.flow.shape
         self._moved[index] = self._append(torch.cat(motion, dim=1).half().cpu().numpy().tobytes())
 
+    def knows_motion(self, index: int) -> bool:
+        """Whether the motion from a frame to the one before is there to be taken."""
+        return index in self._moved
+
     def motion(self, index: int) -> Motion | None:
         """The motion from a frame to the one before; ``None`` where it is not known. Each is taken once."""
         if index not in self._moved:

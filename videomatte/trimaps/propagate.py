@@ -111,7 +111,8 @@ class Propagate:
                 before, small = small, SmallPicture.of(frame.rgb)
                 last = frame.index
                 keyframe = self._keyframes.get(frame.index)
-                cut = before is not None and bool(is_cut(before.rgb, small.rgb))
+                # The way back has looked for cuts already.
+                cut = before is not None and not store.knows_motion(frame.index) and bool(is_cut(before.rgb, small.rgb))
                 if window and (cut or keyframe is not None or len(window) >= self._window):
                     corrected = yield from self._mattes(window)
                     known = corrected or known
