@@ -42,8 +42,8 @@ from videomatte.refine.despill import screen_hue
 from videomatte.replace import ReplaceBackground
 from videomatte.scenes import SceneSettings, random_scene, render
 from videomatte.trimaps import ChromaKey
+from videomatte.trimaps.hue import chroma
 from videomatte.trimaps.morphology import trimap_from_alpha
-from videomatte.trimaps.screen import chroma
 from videomatte.types import UNKNOWN, Frame, MatteFrame, TrimapFrame, unit_range
 
 GREY = torch.full((3, 1, 1), 0.5)

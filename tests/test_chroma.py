@@ -1,5 +1,4 @@
 import colorsys
-import dataclasses
 import itertools
 import logging
 import math
@@ -16,7 +15,10 @@ from videomatte.composite import over
 from videomatte.errors import InputError, UsageError
 from videomatte.scenes import SceneSettings, render
 from videomatte.trimaps import ChromaKey
-from videomatte.trimaps.screen import chroma, empty_screen, find_hue, fit_screen, of_another_hue, spread
+from videomatte.trimaps.clothes import of_another_hue
+from videomatte.trimaps.hue import chroma, find_hue
+from videomatte.trimaps.screen import empty_screen, fit_screen
+from videomatte.trimaps.spread import spread
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, Frame, from_unit_range, unit_range
 
 COLOURS = {
@@ -244,7 +246,7 @@ def test_what_turns_a_hue_is_told_from_what_pales_it() -> None:
     assert held is not None
     for other, turned in {(0.5, 0.5, 0.5): False, (0.0, 0.0, 0.0): False, (0.2, 0.3, 0.9): True}.items():
         mixed = 0.5 * green + 0.5 * torch.tensor(other).view(3, 1, 1)
-        assert of_another_hue(dataclasses.replace(held, colour=chroma(mixed)), 1).float().mean() == turned
+        assert of_another_hue(chroma(mixed), held.empty, held.share_noise, 1).float().mean() == turned
 
 
 def test_cloth_of_the_screens_own_hue_that_is_brighter_than_it_is_not_lost() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from videomatte.errors import ShapeError
 from videomatte.refine.despill import despill, edge_band, screen_hue
-from videomatte.trimaps.screen import chroma
+from videomatte.trimaps.hue import chroma
 
 SCREENS = {
     "green": (0.1, 0.8, 0.2),

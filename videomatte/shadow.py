@@ -13,7 +13,7 @@ from torch import Tensor
 
 from videomatte.light import from_light, to_light
 from videomatte.trimaps.morphology import dilate_square
-from videomatte.trimaps.screen import spread
+from videomatte.trimaps.spread import spread
 
 __all__ = ["Shadow", "darken"]
 

@@ -112,7 +112,7 @@ def assemble(
     elements = rgb.new_zeros(count + 1, 16, 16)
     # On the CPU not so many cells at once that what is made of them leaves the cache, and not so few that the many
     # short operations hold up those of other threads.
-    step = 512 if device.type == "cpu" else 4096
+    step = 256 if device.type == "cpu" else 4096
     for start in range(0, count, step):
         part = slice(start, min(start + step, count))
         places, inner = cells.places(part.start, part.stop)

@@ -1,7 +1,7 @@
 """The screen's light taken off the subject, and what was taken too much given back: at its edges and where it is
 translucent, nowhere else.
 
-A screen tints what stands before it. What it adds lies, in the plane of chroma (see :mod:`videomatte.trimaps.screen`),
+A screen tints what stands before it. What it adds lies, in the plane of chroma (see :mod:`videomatte.trimaps.hue`),
 along its own hue, so the tint is how far a colour goes that way beyond what it may. A colour that is otherwise as the
 subject's untouched inside near there may go as far as that does on average: so green shirts stay green, and skin does
 not stay less red than skin. Any other may go as far as grey (the limit G ≤ (R + B) / 2 of the keyers that followed
@@ -23,8 +23,8 @@ from torch import Tensor
 
 from videomatte.errors import ShapeError
 from videomatte.strips import Enlarged
+from videomatte.trimaps.hue import chroma
 from videomatte.trimaps.morphology import dilate_square
-from videomatte.trimaps.screen import chroma
 from videomatte.windows import box_mean
 
 __all__ = ["despill", "edge_band", "screen_hue"]

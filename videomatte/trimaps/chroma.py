@@ -20,18 +20,12 @@ from torch import Tensor
 
 from videomatte.errors import InputError, UsageError
 from videomatte.strips import strips
+from videomatte.trimaps.clothes import of_another_hue
+from videomatte.trimaps.hue import chroma, find_hue
 from videomatte.trimaps.morphology import dilate, dilate_square, erode
-from videomatte.trimaps.screen import (
-    Screen,
-    chroma,
-    empty_screen,
-    enlarge,
-    find_hue,
-    fit_screen,
-    of_another_hue,
-    smoothed,
-)
+from videomatte.trimaps.screen import Screen, empty_screen, fit_screen, smoothed
 from videomatte.trimaps.silhouette import around, hangs_together, opaque, trimap_of_silhouette
+from videomatte.trimaps.spread import enlarge
 from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, finite_unit_range, from_unit_range
 
 __all__ = ["ChromaKey", "trimap_from_screen"]
@@ -158,7 +152,8 @@ def trimap_from_screen(screen: Screen) -> tuple[Tensor, Tensor]:
     # The core's edge is drawn back by as much as colours may be averaged over.
     here = smoothed(screen.within(box), _CLEAN, max(2, size // 160))
     deep = subject[box] & (here.strict_share < 0.15) & (here.share < 0.5)
-    foreign = ~dilate_square(~subject[box], size // _INNER) & of_another_hue(here, max(1, size // 200))
+    foreign = of_another_hue(here.colour, here.empty, here.share_noise, max(1, size // 200))
+    foreign &= ~dilate_square(~subject[box], size // _INNER)
     core = opaque(subject[box], deep, here.colour, here.empty, here.share < 0.15, foreign, size) | here.coat
     trimap[box] = trimap_of_silhouette(subject[box], core, here.share, size)
     bare = trimap == BACKGROUND

@@ -23,8 +23,8 @@ from videomatte.flow.warp import lands_inside, warp
 from videomatte.trimaps.companions import Companions
 from videomatte.trimaps.morphology import erode, trimap_of
 from videomatte.trimaps.registration import homography_flow, match_light, register
-from videomatte.trimaps.screen import spread
 from videomatte.trimaps.silhouette import hangs_together
+from videomatte.trimaps.spread import spread
 from videomatte.types import UNKNOWN, Frame, Source, TrimapFrame, finite_unit_range, from_unit_range
 from videomatte.windows import box_mean
 

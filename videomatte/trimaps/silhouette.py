@@ -10,7 +10,7 @@ from torch import Tensor
 from videomatte.components import by_label, label_components, without_specks
 from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.morphology import dilate, erode, trimap_of
-from videomatte.trimaps.screen import spread
+from videomatte.trimaps.spread import spread
 
 __all__ = ["around", "hangs_together", "opaque", "trimap_of_silhouette"]
 

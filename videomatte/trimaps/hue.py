@@ -1,0 +1,150 @@
+"""Hues, and how far a colour goes towards a screen's.
+
+Colours are looked at in the plane of chroma, where grey is the origin, the angle is the hue (red 0°, green 120°, blue
+240°) and light of another strength only moves a colour along the line through the origin. Towards a screen's hue a
+colour has the key signal ``x - |z| / tan(θ/2)`` of van den Bergh & Lalioti, "Software chroma keying in an immersive
+virtual environment" (South African Computer Journal 24, 1999): x along the screen's hue, z across it, θ the angle of
+hues accepted. With θ = 120° and pure green this is the colour difference G - max(R, B) of Vlahos' patents; for other
+hues it is the same turned round. A mixture of the screen and something grey, black or white has a key signal in
+proportion to the screen that shows.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from videomatte.trimaps.morphology import erode
+from videomatte.trimaps.spread import shrink
+
+__all__ = [
+    "LEAST_AREA",
+    "NARROW",
+    "WIDE",
+    "along",
+    "chroma",
+    "direction_of",
+    "find_hue",
+    "key_signal",
+    "share_of",
+    "tint_of",
+    "turn_from",
+]
+
+WIDE = 1 / math.tan(math.radians(60))
+"""1 / tan(θ/2) for θ of 120°."""
+NARROW = 1 / math.tan(math.radians(30))
+"""1 / tan(θ/2) for θ of 60°."""
+LEAST_AREA = 0.005
+"""Fraction of the picture below which a colour is no screen."""
+_HUE_PIXELS = 64
+"""Longer side of the reduced picture on which the hue is found: so small that grain is gone."""
+
+
+def chroma(rgb: Tensor) -> Tensor:
+    """Colours in the plane of chroma.
+
+    Args:
+        rgb: ``[3, H, W]`` float32.
+
+    Returns:
+        ``[2, H, W]``: ``R - (G + B) / 2`` and ``√3/2 (G - B)``. The angle is the hue, red 0, green 2π/3, blue 4π/3; the
+        length is at most 1 for colours in [0, 1].
+
+    Convention:
+        Every pixel by itself: nothing moves.
+    """
+    red, green, blue = rgb
+    plane = rgb.new_empty(2, *rgb.shape[1:])
+    torch.add(green, blue, out=plane[0]).mul_(-0.5).add_(red)
+    torch.sub(green, blue, out=plane[1]).mul_(math.sqrt(0.75))
+    return plane
+
+
+def find_hue(rgb: Tensor, centre: float, reach: float, *, must_be_plain: bool) -> float | None:
+    """Find the hue of the screen in a picture.
+
+    It is the peak of a histogram of hues, weighted by chroma, in which the picture's border (where a screen nearly
+    always shows, and a subject seldom) weighs as much as all the rest.
+
+    Args:
+        rgb: ``[3, H, W]`` float32, 1.0 at white.
+        centre: the middle of the hues to look at, in radians.
+        reach: how far these go on either side, in radians.
+        must_be_plain: accept only what looks like a painted wall or hung cloth: at the border, of one even hue, with
+            hardly any texture. Grass, foliage and water have more of it.
+
+    Returns:
+        The hue in radians, or ``None`` where the picture shows no such screen.
+    """
+    small = shrink(rgb, _HUE_PIXELS)
+    c, brightest = chroma(small), small.amax(0)
+    strength, hue = torch.hypot(*c), torch.atan2(c[1], c[0]) % math.tau
+    coloured = (strength > 0.2 * brightest) & (brightest > 0.08) & (turn_from(hue, centre).abs() <= reach)
+    border = torch.ones_like(coloured)
+    margin = max(1, round(0.04 * max(border.shape)))
+    border[margin:-margin, margin:-margin] = False
+    weight = torch.where(border, (~border).sum().clamp(min=1) / border.sum(), 1.0) * strength * coloured
+
+    bins = 72
+    histogram = torch.bincount((hue / math.tau * bins).long().flatten() % bins, weight.flatten(), minlength=bins)
+    smooth = sum((histogram.roll(s) * (3 - abs(s)) for s in range(-2, 3)), start=torch.zeros_like(histogram))
+    peak = (int(smooth.argmax()) + 0.5) / bins * math.tau
+    near = coloured & (turn_from(hue, peak).abs() < math.radians(20))
+    if near.float().mean() < (0.05 if must_be_plain else LEAST_AREA):
+        return None
+    peak += float(turn_from(hue, peak)[near].median())
+    if must_be_plain:
+        signal = key_signal(c, direction_of(peak, c), WIDE)
+        neighbours = near[:, 1:] & near[:, :-1]
+        texture = signal.diff(dim=1).abs()[neighbours].median() / signal[near].median()
+        at_border = (near & border).sum() / border.sum()
+        in_one_piece = erode(near, 0.02 * max(near.shape)).float().mean()  # stripes and leaves are not
+        # Measured: screens, creased, dark and grainy ones too, have a texture up to 0.03 and a hue that varies by up to
+        # 4.5°; grass, foliage, water and brick have at least 0.037 and mostly 6° or more.
+        if not (
+            at_border > 0.1
+            and in_one_piece > 0.05
+            and texture < 0.035
+            and turn_from(hue, peak)[near].std() < math.radians(6.5)
+        ):
+            return None
+    return peak
+
+
+def turn_from(hue: Tensor, origin: float) -> Tensor:
+    """How far hues are turned from one, all in radians, from -π to π."""
+    return (hue - origin + math.pi) % math.tau - math.pi
+
+
+def direction_of(hue: float, like: Tensor) -> Tensor:
+    """``[2, 1, 1]``, of length 1: a hue, in radians, as a direction in the plane of chroma."""
+    return torch.tensor([math.cos(hue), math.sin(hue)], device=like.device).view(2, 1, 1)
+
+
+def along(c: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours in the plane of chroma, ``[2, H, W]``, along a direction and across it, as multiples of its length."""
+    (a, b), (x, y) = c, direction
+    return (a * x).addcmul_(b, y), (b * x).addcmul_(a, y, value=-1)
+
+
+def key_signal(c: Tensor, direction: Tensor, slope: float) -> Tensor:
+    """``[H, W]``, the key signal of colours in the plane of chroma towards a direction; ``slope`` is 1 / tan(θ/2)."""
+    x, z = along(c, direction)
+    return x - slope * z.abs()
+
+
+def tint_of(rgb: Tensor, plate: Tensor) -> Tensor:
+    """How far colours lie from the ray from black through the screen's, in units of its length: 0 for the screen in any
+    light. The chromaticity distortion of Horprasert et al., "A statistical approach for real-time robust background
+    subtraction and shadow detection", ICCV Frame-Rate Workshop 1999."""
+    length = plate.square().sum(0).clamp_(min=1e-6)
+    along = (rgb * plate).sum(0).div_(length)
+    return torch.addcmul(rgb, along, plate, value=-1).square_().sum(0).div_(length).sqrt_()
+
+
+def share_of(c: Tensor, plate: Tensor, slope: float) -> Tensor:
+    """The key signal over the screen's own, of colours and of the screen's in the plane of chroma."""
+    towards, across = along(c, plate)
+    strength = (plate[0] * plate[0]).addcmul_(plate[1], plate[1]).clamp_(min=1e-8)
+    return towards.sub_(across.abs_(), alpha=slope).div_(strength)

@@ -1,0 +1,62 @@
+"""What is known in some places, spread smoothly into all others; and pictures reduced and enlarged."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videomatte.strips import Enlarged
+
+__all__ = ["enlarge", "enlarge_mask", "filled", "shrink", "spread"]
+
+
+def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
+    """Weighted means over blocks, filled in from ever coarser blocks where nothing has weight.
+
+    The pull-push of Gortler et al., "The lumigraph", SIGGRAPH 1996.
+
+    Args:
+        values: ``[C, H, W]`` float32.
+        weight: ``[1, H, W]`` float32 in [0, 1].
+        block: side of the finest blocks, in pixels; more gives a smoother result.
+
+    Returns:
+        ``[C, H, W]`` float32; 0 where nothing at all has weight.
+
+    Convention:
+        Blocks tile the picture from the top left corner; between their centres the result is bilinear. A constant
+        comes back as it was.
+    """
+    return filled(torch.cat([values * weight, weight]), block)
+
+
+def filled(weighted: Tensor, block: float) -> Tensor:
+    """The same of ``[C + 1, H, W]``: values times their weight, and the weight."""
+    height, width = weighted.shape[-2:]
+    size = (max(1, round(height / block)), max(1, round(width / block)))
+    sums = [F.adaptive_avg_pool2d(weighted, size)]
+    while max(size) > 1:
+        size = ((size[0] + 1) // 2, (size[1] + 1) // 2)
+        sums.append(F.adaptive_avg_pool2d(sums[-1], size))
+    result = sums[-1][:-1] / sums[-1][-1:].clamp(min=1e-9)
+    for finer in reversed(sums[:-1]):
+        coarse = F.interpolate(result[None], finer.shape[-2:], mode="bilinear", align_corners=False)[0]
+        trust = (4 * finer[-1:]).clamp(max=1)  # a block of which a quarter is known speaks for itself
+        result = coarse + trust * (finer[:-1] / finer[-1:].clamp(min=1e-9) - coarse)
+    return enlarge(result, (height, width))
+
+
+def shrink(picture: Tensor, longer: int) -> Tensor:
+    """A picture, ``[C, H, W]`` float32, reduced to so many pixels along its longer side; itself if it is no larger."""
+    factor = max(picture.shape[-2:]) / longer
+    height, width = (max(3, round(n / factor)) for n in picture.shape[-2:])
+    return F.adaptive_avg_pool2d(picture, (height, width)) if factor > 1 else picture
+
+
+def enlarge(picture: Tensor, size: tuple[int, ...]) -> Tensor:
+    """A reduced picture, ``[C, h, w]`` float32, as large as the frame: as :class:`videomatte.strips.Enlarged`."""
+    return Enlarged(picture, *size).rows(slice(0, size[0]))
+
+
+def enlarge_mask(mask: Tensor, size: tuple[int, ...]) -> Tensor:
+    """A mask, ``[h, w]`` bool, at another size, by the nearest pixel."""
+    return F.interpolate(mask[None, None].to(torch.uint8), size, mode="nearest")[0, 0] > 0
