@@ -55,18 +55,27 @@ class Enlarged:
 
     def rows(self, rows: slice) -> Tensor:
         """``[C, n, W]``: some rows of it."""
-        wide, last = self._wide, self._wide.shape[1] - 1
+        wide = self._wide
         at = torch.arange(rows.start, rows.stop, device=wide.device, dtype=wide.dtype)
-        at = at.add_(0.5).mul_((last + 1) / self._size[0]).sub_(0.5).clamp_(0, last)
-        above = at.long()
-        upper, lower = (wide.index_select(1, row) for row in (above, (above + 1).clamp_(max=last)))
-        return upper.lerp_(lower, at.sub_(above)[:, None])
+        above, below, down = _between(at, wide.shape[1], self._size[0])
+        return wide.index_select(1, above).lerp_(wide.index_select(1, below), down[:, None])
 
     def at(self, places: Tensor) -> Tensor:
-        """``[C, N]``: some pixels of it, given by their numbers, row by row, ``[N]`` int64; up to rounding."""
-        height, width = self._size
-        grid = self._picture.new_empty(2, len(places))
-        torch.add(places % width, 0.5, out=grid[0]).mul_(2 / width).sub_(1)
-        torch.add(places // width, 0.5, out=grid[1]).mul_(2 / height).sub_(1)
-        read = F.grid_sample(self._picture[None], grid.T[None, None], padding_mode="border", align_corners=False)
-        return read[0, :, 0]
+        """``[C, N]``: some pixels of it, given by their numbers, row by row, ``[N]`` int64."""
+        (_, small_height, small_width), (height, width) = self._picture.shape, self._size
+        pixels, dtype = self._picture.flatten(1), self._picture.dtype
+        left, right, aside = _between((places % width).to(dtype), small_width, width)
+        above, below, down = _between((places // width).to(dtype), small_height, height)
+        upper, lower = (
+            pixels.index_select(1, row + left).lerp_(pixels.index_select(1, row + right), aside)
+            for row in (above * small_width, below * small_width)
+        )
+        return upper.lerp_(lower, down)
+
+
+def _between(at: Tensor, small: int, large: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The two pixels, of a line of ``small``, that those numbered ``at`` of the ``large`` it becomes lie between, and how
+    far from the first to the second; ``at`` is used up."""
+    at = at.add_(0.5).mul_(small / large).sub_(0.5).clamp_(0, small - 1)
+    first = at.long()
+    return first, (first + 1).clamp_(max=small - 1), at.sub_(first)

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from videomatte.errors import UsageError
-from videomatte.flow import Described, describe, estimate_both_flows, flow_confidence, is_cut, warp_at
+from videomatte.flow import Described, describe, estimate_both_flows, flow_confidence, is_cut, resize_flow, warp_at
 from videomatte.strips import Enlarged
 from videomatte.trimaps.morphology import dilate_square
-from videomatte.trimaps.small import reduced
+from videomatte.trimaps.small import reduced_picture
 from videomatte.types import UNKNOWN, MatteFrame, finite_unit_range
 
 __all__ = ["LEAD", "Temporal"]
@@ -173,15 +173,12 @@ def _brought(picture: Tensor, own: Tensor, other: MatteFrame, way: Tensor, place
     """How far a neighbour is to be trusted at the unknown pixels, ``[1, M]``, and its layers there, ``[C, M]``; given
     this frame's picture at all places and its alpha at the unknown."""
     size = other.frame.height, other.frame.width
-    larger = way.new_tensor([[size[1] / way.shape[2]], [size[0] / way.shape[1]]])
-    way = Enlarged(way, *size).at(places.near)
-    flow = way[:2] * larger
+    flow = _at(resize_flow(way[None, :2], *size)[0], places.near)
     likeness = _likeness(picture, warp_at(_picture(other.frame.rgb), flow, places.near), places)
-    flow, confidence, unknown = flow[:, places.unknown], way[2:, places.unknown], places.near[places.unknown]
+    flow, unknown = flow[:, places.unknown], places.near[places.unknown]
+    confidence = Enlarged(way[2:], *size).at(unknown)
     # Bilinear reading would blur strands a little more with every neighbour. Nothing goes beyond what is there.
-    planes = torch.cat(
-        [warp_at(part, flow, unknown, "bicubic").clamp_(*part.aminmax()) for part in _layers(other)],
-    )
+    planes = torch.cat([warp_at(part, flow, unknown, "bicubic").clamp_(*part.aminmax()) for part in _layers(other)])
     planes[:1] = torch.where((planes[:1] - own).abs() > SAME, planes[:1], own)
     motion = flow.square().sum(0, keepdim=True).div_((SLOW * max(size)) ** 2)
     return confidence.mul_(torch.exp_(motion.neg_())).mul_(likeness), planes
@@ -204,11 +201,7 @@ class _View:
 
     @classmethod
     def of(cls, matte: MatteFrame) -> _View:
-        rgb = matte.frame.rgb
-        if rgb.is_floating_point():
-            rgb = _picture(rgb)
-        scale = min(1.0, PICTURE_SIDE / max(rgb.shape[1:]))
-        return cls(matte, reduced(rgb, *(max(8, round(n * scale)) if scale < 1 else n for n in rgb.shape[1:])))
+        return cls(matte, reduced_picture(matte.frame.rgb, PICTURE_SIDE))
 
     @cached_property
     def described(self) -> Described:

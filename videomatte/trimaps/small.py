@@ -13,7 +13,7 @@ from videomatte.flow import Described, describe
 from videomatte.trimaps.statistics import colour_bins
 from videomatte.types import finite_unit_range, unit_range
 
-__all__ = ["SmallPicture", "reduced"]
+__all__ = ["SmallPicture", "reduced", "reduced_picture"]
 
 SIDE = 480
 """Long side of the pictures on which beliefs are carried."""
@@ -34,13 +34,7 @@ class SmallPicture:
     @classmethod
     def of(cls, rgb: Tensor) -> Self:
         """Of a frame's picture, ``[3, H, W]`` of any of its types."""
-        if rgb.is_floating_point():
-            rgb = finite_unit_range(rgb).clamp_(0, 1)
-        height, width = rgb.shape[1:]
-        scale = SIDE / max(height, width)
-        if scale < 1:
-            height, width = max(8, round(height * scale)), max(8, round(width * scale))
-        return cls(reduced(rgb, height, width))
+        return cls(reduced_picture(rgb, SIDE))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -56,6 +50,28 @@ class SmallPicture:
     def bins(self) -> Tensor:
         """What colour statistics need of it."""
         return colour_bins(self.rgb)
+
+
+def reduced_picture(rgb: Tensor, side: int) -> Tensor:
+    """A frame's picture with no more than so many pixels along its longer side, and at least 8 along the other.
+
+    Args:
+        rgb: ``[3, H, W]`` of any of a frame's types.
+        side: pixels.
+
+    Returns:
+        ``[1, 3, h, w]`` float32 in 0..1, as by :func:`reduced`.
+
+    Convention:
+        As :func:`reduced`.
+    """
+    if rgb.is_floating_point():
+        rgb = finite_unit_range(rgb).clamp_(0, 1)
+    height, width = rgb.shape[1:]
+    scale = side / max(height, width)
+    if scale < 1:
+        height, width = max(8, round(height * scale)), max(8, round(width * scale))
+    return reduced(rgb, height, width)
 
 
 def reduced(planes: Tensor, height: int, width: int) -> Tensor:
