@@ -147,7 +147,7 @@ def _fetch(image: Tensor, flow: Tensor, x: Tensor, y: Tensor, mode: str = "bilin
     whole = (flow == flow.round()).all(1)
     if whole.any():
         frame, row, column = whole.nonzero(as_tuple=True)
-        at = (y[whole].long().clamp(0, image.shape[2] - 1), x[whole].long().clamp(0, image.shape[3] - 1))
+        at = (y[whole].clamp(0, image.shape[2] - 1).long(), x[whole].clamp(0, image.shape[3] - 1).long())
         fetched[frame, :, row, column] = image[frame, :, *at]
     return fetched
 
