@@ -297,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command = parse(words)
         if isinstance(command, Demo):
-            leave_cores_to_stages("embedded")
+            leave_cores_to_stages(MatteSettings.model)
         elif isinstance(command, (_Job, Tune)):
             leave_cores_to_stages(command.settings.model)
         if isinstance(command, _Job) and (tuned := tuned_preset(words[0], command.clip, command.settings)):

@@ -25,6 +25,7 @@ from videomatte.errors import ShapeError
 from videomatte.strips import Enlarged
 from videomatte.trimaps.hue import chroma
 from videomatte.trimaps.morphology import dilate_square
+from videomatte.trimaps.spread import enlarge
 from videomatte.windows import box_mean
 
 __all__ = ["despill", "edge_band", "screen_hue"]
@@ -77,7 +78,7 @@ def edge_band(alpha: Tensor) -> Tensor:
     clear = 1 - alpha
     # A straight edge leaves half a window empty, and a quarter half way in. Means of nothing but zeros are zero, to the
     # bit.
-    band = _around(clear, reach).rows(slice(0, alpha.shape[1])).mul_(4)
+    band = enlarge(_means(clear, reach), alpha.shape[1:]).mul_(4)
     torch.maximum(band, clear.div_(TRANSLUCENT), out=band)
     return band.clamp_(0, 1).mul_(dilate_square(alpha > 0, reach))
 
@@ -172,13 +173,8 @@ def _least(total: float, squares: float, count: float) -> float:
     return mean - USUAL * math.sqrt(max(0.0, squares / count - mean**2))
 
 
-def _around(planes: Tensor, reach: float) -> Enlarged:
-    """Means over squares of 2 · reach + 1 pixels; beyond the border the picture goes on as it ends."""
-    return Enlarged(_means(planes, reach), *planes.shape[1:])
-
-
 def _means(planes: Tensor, reach: float) -> Tensor:
-    """The same, reduced."""
+    """Means over squares of 2 · reach + 1 pixels, reduced; beyond the border the picture goes on as it ends."""
     step = max(1, round(reach / 8))  # slow changes: some samples across are enough
     small = F.avg_pool2d(planes, step, ceil_mode=True, count_include_pad=False)
     return box_mean(small, max(1, round(reach / step)))

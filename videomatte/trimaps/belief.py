@@ -133,7 +133,9 @@ def carry(belief: Belief, motion: Motion, after: SmallPicture, statistics: Colou
     weight = confidence * sure.transpose(0, 1)
     of_subject, of_background = _spread(back, weight).chunk(2)
     softness, _ = Readable(belief.softness).read(resize_flow(of_subject, *after.size))
-    moved, _ = Readable(torch.cat(belief[:3], dim=1)).read(resize_flow(back, *after.size))
+    moved, _ = Readable(torch.cat([belief.subject, belief.softness, belief.trust], dim=1)).read(
+        resize_flow(back, *after.size)
+    )
     subject, was_soft, trust = moved.chunk(3, dim=1)
     is_there = weight.flatten(1).any(dim=1).all()  # else there is nothing to compare with
     behind = _resize(_moves_with(back, of_subject, of_background).mul_(confidence * is_there), subject).mul_(was_soft)

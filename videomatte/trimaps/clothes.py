@@ -87,6 +87,5 @@ def foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
     turned, brighter = turn.abs() > _FOREIGN_TURN * areas, strength > _BRIGHTER * strength_around
     turned[0] = brighter[0] = False
     # Shadows where cloth lights cloth may be of a tint of their own, but only small ones are.
-    if not (turned.any() and areas[turned].amax() > 0.005 * known.numel()):
-        turned = torch.zeros_like(turned)
+    turned &= (areas * turned).max() > 0.005 * known.numel()
     return by_label(turned | (brighter & (areas > (size / 100) ** 2)), labels)

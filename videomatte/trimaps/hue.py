@@ -139,8 +139,8 @@ def tint_of(rgb: Tensor, plate: Tensor) -> Tensor:
     light. The chromaticity distortion of Horprasert et al., "A statistical approach for real-time robust background
     subtraction and shadow detection", ICCV Frame-Rate Workshop 1999."""
     length = plate.square().sum(0).clamp_(min=1e-6)
-    along = (rgb * plate).sum(0).div_(length)
-    return torch.addcmul(rgb, along, plate, value=-1).square_().sum(0).div_(length).sqrt_()
+    light = (rgb * plate).sum(0).div_(length)
+    return torch.addcmul(rgb, light, plate, value=-1).square_().sum(0).div_(length).sqrt_()
 
 
 def share_of(c: Tensor, plate: Tensor, slope: float) -> Tensor:
