@@ -74,8 +74,8 @@ class Enlarged:
 
 
 def _between(at: Tensor, small: int, large: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The two pixels, of a line of ``small``, that those numbered ``at`` of the ``large`` it becomes lie between, and how
-    far from the first to the second; ``at`` is used up."""
+    """Pixels ``at`` of a line enlarged from ``small`` to ``large``: the two small ones that each lies between, and how
+    far from the first to the second. ``at`` is used up."""
     at = at.add_(0.5).mul_(small / large).sub_(0.5).clamp_(0, small - 1)
     first = at.long()
     return first, (first + 1).clamp_(max=small - 1), at.sub_(first)
