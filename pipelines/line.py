@@ -8,26 +8,33 @@ from functools import partial
 from itertools import dropwhile
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 
 from pipelines.keyframes import Keyframes, keyframe_paths
 from videomatte.config import MatteSettings
+from videomatte.cores import IN_SMALL_STEPS, cores
 from videomatte.engine import Clock, Threads
 from videomatte.errors import UsageError
 from videomatte.io import open_source
+from videomatte.io.span import expected_frames
 from videomatte.matting import open_matting
+from videomatte.matting.apart import MattingApart, can_start_python
 from videomatte.refine import LEAD, Foreground, Temporal
 from videomatte.trimaps import ChromaKey, CleanPlate, Holdout, Masks, Propagate, TrimapFiles
 from videomatte.trimaps.holdout import hold
-from videomatte.types import ClipInfo, Frame, MatteFrame, Source, Suggestion, TrimapFrame, TrimapStage
+from videomatte.types import ClipInfo, Frame, MatteFrame, MattingStage, Source, Suggestion, TrimapFrame, TrimapStage
 
 __all__ = ["AHEAD", "Line"]
 
 AHEAD = 1
 """Frames that wait between two stages of the line: stages take alike from frame to frame, and a frame of 3840×2160 with
 its trimap, alpha and colours takes 0.2 GB."""
+
+
+WORTH_A_PROCESS = 20 * 1280 * 720
+"""Pixels of all frames together from which on a process for the matting is worth starting."""
 
 
 class Line:
@@ -43,7 +50,7 @@ class Line:
     Raises:
         UsageError: from entering it, where settings contradict each other.
         InputError: from entering or running it, where a trimap cannot be read.
-        ModelError: from entering it, where the model cannot be loaded.
+        ModelError: from entering or running it, where the model cannot be loaded or run.
     """
 
     def __init__(
@@ -63,15 +70,7 @@ class Line:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._matting = open_matting(
-                self._settings.model,
-                self._device,
-                self._settings.batch,
-                regions=self._settings.regions,
-                precision=self._settings.precision,
-                compile=self._settings.compile,
-                memory=self._settings.memory,
-            )
+            self._matting = self._open_matting(stack)
             self._propagate = self._open_propagation(stack)
             if self._propagate is None:
                 self._trimaps = _open_trimaps(self._settings, self._given_trimaps, stack)
@@ -125,12 +124,39 @@ class Line:
         return tuple(note for stage in stages for note in getattr(stage, "fallbacks", ()))
 
     @property
+    def apart_bytes(self) -> int:
+        """Largest resident set of the process that the matting had to itself, 0 where it had none."""
+        return self._matting.peak_bytes if isinstance(self._matting, MattingApart) else 0
+
+    @property
     def suggestions(self) -> tuple[Suggestion, ...]:
         """Frames worth painting a trimap for, where trimaps are carried from keyframes; complete after the run."""
         return self._propagate.suggestions if self._propagate else ()
 
     def _matte(self, frames: Iterator[TrimapFrame]) -> Iterator[MatteFrame]:
         return self._clock.stage("matte", self._matting(frames))
+
+    def _open_matting(self, stack: ExitStack) -> MattingStage:
+        """In a process of its own where it and the other stages would hold each other up, and starting one is worth
+        it."""
+        settings, info = self._settings, self._info
+        options: dict[str, Any] = {
+            "regions": settings.regions,
+            "precision": settings.precision,
+            "compile": settings.compile,
+            "memory": settings.memory,
+        }
+        frames = expected_frames(info, settings.start, settings.end)
+        if (
+            settings.model in IN_SMALL_STEPS
+            and self._device.type == "cpu"
+            and cores() > 1
+            and settings.memory is None  # which is of one process
+            and (frames is None or frames * info.width * info.height >= WORTH_A_PROCESS)
+            and can_start_python()
+        ):
+            return stack.enter_context(MattingApart(settings.model, settings.batch, clock=self._clock, **options))
+        return open_matting(settings.model, self._device, settings.batch, **options)
 
     def _open_propagation(self, stack: ExitStack) -> Propagate | None:
         """The stage that carries keyframes, where the trimaps given are some."""

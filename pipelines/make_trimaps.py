@@ -115,6 +115,7 @@ def make_trimaps(
         frames_out=count,
         fallbacks=(*line.fallbacks, *sink.notes),
         paint_next=stretches.suggestions,
+        apart_bytes=line.apart_bytes,
     )
 
 

@@ -156,4 +156,5 @@ def process_clip(
         frames_out=frames_out,
         fallbacks=(*line.fallbacks, *sink.notes, *(sheet.notes if sheet else ())),
         paint_next=line.suggestions,
+        apart_bytes=line.apart_bytes,
     )

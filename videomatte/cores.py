@@ -3,7 +3,7 @@
 import os
 import sys
 
-__all__ = ["leave_cores_to_stages"]
+__all__ = ["IN_SMALL_STEPS", "cores", "leave_cores_to_stages", "one_core_serves"]
 
 FEW = 4
 """Cores up to which the stages of a run keep all of them busy, one each."""
@@ -11,6 +11,16 @@ IN_SMALL_STEPS = ("embedded", "laplacian")
 """Models that are made of thousands of small steps. Split between threads, each step waits for the slowest: on two
 cores the embedded model took 1.4 s for a frame of 1280×720 with two threads and 0.9 s with one, and whole runs took a
 fifth more. ViTMatte's few large products gain by every core."""
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def one_core_serves(model: str) -> bool:
+    """Whether a run of a model on this machine is faster where torch works on one core at a time."""
+    return model in IN_SMALL_STEPS and cores() <= FEW
 
 
 def leave_cores_to_stages(model: str) -> None:
@@ -21,6 +31,5 @@ def leave_cores_to_stages(model: str) -> None:
     Args:
         model: its name, or the path of a checkpoint.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if model in IN_SMALL_STEPS and cores <= FEW and "torch" not in sys.modules:
+    if one_core_serves(model) and "torch" not in sys.modules:
         os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -44,8 +44,12 @@ class Clock:
             if inner:
                 inner[-1] += elapsed
             if name is not None:
-                with self._lock:
-                    self._seconds[name] = self._seconds.get(name, 0.0) + own
+                self.add(name, own)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count seconds for a stage that were spent elsewhere."""
+        with self._lock:
+            self._seconds[name] = self._seconds.get(name, 0.0) + seconds
 
     def stage(self, name: str | None, items: Iterable[T]) -> Iterator[T]:
         """The same items, the time to make each counted for ``name``; ``None`` for a wait that counts for nobody."""

@@ -29,6 +29,7 @@ def run_report(
     frames_out: int,
     fallbacks: Iterable[str],
     paint_next: tuple[Suggestion, ...],
+    apart_bytes: int = 0,
 ) -> RunReport:
     """What a run that has just ended did.
 
@@ -37,13 +38,15 @@ def run_report(
         started: when the run began, by `time.perf_counter`.
         settings: the resolved ones.
         frames_out, fallbacks, paint_next: as in `RunReport`.
+        apart_bytes: largest resident set of the process that the matting had to itself.
     """
+    here = peak_memory_bytes()
     return RunReport(
         frames_in=clock.items("decode"),
         frames_out=frames_out,
         seconds=time.perf_counter() - started,
         stages=clock.report(),
-        peak_memory_bytes=peak_memory_bytes(),
+        peak_memory_bytes=None if here is None else here + apart_bytes,
         settings=settings,
         settings_fingerprint=fingerprint(settings),
         fallbacks=tuple(fallbacks),
