@@ -166,7 +166,7 @@ class EmbeddedMatting(nn.Module):
         between = ((rgb - background) * line).sum(1, keepdim=True) / (line.square().sum(1, keepdim=True) + 1e-3)
         images = torch.cat([rgb, foreground, background, trimap, solved, between.clamp(0, 1)], dim=1)
         # Colours, which differ less than alphas do, twice as large.
-        images = (images - 0.5) * images.new_tensor([4.0] * 9 + [2.0] * 3)[:, None, None]
+        images = images.sub_(0.5).mul_(images.new_tensor([4.0] * 9 + [2.0] * 3)[:, None, None])
         images = images.contiguous(memory_format=torch.channels_last)
         with autocast(images.device, self.backbone.patch_embed.proj.weight.dtype):
             features = self.backbone(images)

@@ -199,10 +199,11 @@ class Cells:
     def write(self, x: Tensor, where: Tensor, pictures: Tensor) -> Tensor:
         """``[B, 1, H, W]``: the pictures, with ``[8, 8, T + 1]`` written over them where ``[8, 8, T + 1]`` says so."""
         places, _ = self.places(0, self.count)
-        where = where[..., :-1]
-        flat = pictures.reshape(-1).clone()
-        flat[self.own(places)[where]] = x[..., :-1][where]
-        return flat.reshape(pictures.shape)
+        # What is not to be written goes behind the last picture.
+        places = self.own(places).where(where[..., :-1], pictures.numel())
+        flat = F.pad(pictures.reshape(-1), (0, 1))
+        flat[places.reshape(-1)] = x[..., :-1].reshape(-1)
+        return flat[:-1].reshape(pictures.shape)
 
 
 def _any_of(mask: Tensor, dim: int) -> Tensor:
