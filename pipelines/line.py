@@ -14,13 +14,13 @@ import torch
 
 from pipelines.keyframes import Keyframes, keyframe_paths
 from videomatte.config import MatteSettings
-from videomatte.cores import IN_SMALL_STEPS, cores
+from videomatte.cores import IN_SMALL_STEPS
 from videomatte.engine import Clock, Threads
 from videomatte.errors import UsageError
 from videomatte.io import open_source
 from videomatte.io.span import expected_frames
 from videomatte.matting import open_matting
-from videomatte.matting.apart import MattingApart, can_start_python
+from videomatte.matting.apart import MattingApart, workers_worth
 from videomatte.refine import LEAD, Foreground, Temporal
 from videomatte.trimaps import ChromaKey, CleanPlate, Holdout, Masks, Propagate, TrimapFiles
 from videomatte.trimaps.holdout import hold
@@ -34,7 +34,7 @@ its trimap, alpha and colours takes 0.2 GB."""
 
 
 WORTH_A_PROCESS = 20 * 1280 * 720
-"""Pixels of all frames together from which on a process for the matting is worth starting."""
+"""Pixels of all frames together from which on processes for the matting are worth starting."""
 
 
 class Line:
@@ -125,7 +125,7 @@ class Line:
 
     @property
     def apart_bytes(self) -> int:
-        """Largest resident set of the process that the matting had to itself, 0 where it had none."""
+        """Largest resident sets of the processes that the matting had to itself, 0 where it had none."""
         return self._matting.peak_bytes if isinstance(self._matting, MattingApart) else 0
 
     @property
@@ -137,7 +137,7 @@ class Line:
         return self._clock.stage("matte", self._matting(frames))
 
     def _open_matting(self, stack: ExitStack) -> MattingStage:
-        """In a process of its own where it and the other stages would hold each other up, and starting one is worth
+        """In processes of its own where it and the other stages would hold each other up, and starting them is worth
         it."""
         settings, info = self._settings, self._info
         options: dict[str, Any] = {
@@ -150,20 +150,26 @@ class Line:
         if (
             settings.model in IN_SMALL_STEPS
             and self._device.type == "cpu"
-            and cores() > 1
             and settings.memory is None  # which is of one process
             and (frames is None or frames * info.width * info.height >= WORTH_A_PROCESS)
-            and can_start_python()
+            and (workers := workers_worth(info.height, info.width, settings.batch))
         ):
-            return stack.enter_context(MattingApart(settings.model, settings.batch, clock=self._clock, **options))
+            # Trimaps that are carried hang on the mattes before them: there is never more than one batch to compute.
+            workers = 1 if self._keyframe_paths() else workers
+            return stack.enter_context(
+                MattingApart(settings.model, settings.batch, workers=workers, clock=self._clock, **options)
+            )
         return open_matting(settings.model, self._device, settings.batch, **options)
+
+    def _keyframe_paths(self) -> dict[int, Path] | None:
+        """Where the trimaps given are some of the clip's alone: which."""
+        given = self._given_trimaps is None and self._settings.trimap
+        return keyframe_paths(self._settings.trimap, self._info) if given else None
 
     def _open_propagation(self, stack: ExitStack) -> Propagate | None:
         """The stage that carries keyframes, where the trimaps given are some."""
         settings, info = self._settings, self._info
-        if self._given_trimaps is not None or not settings.trimap:
-            return None
-        paths = keyframe_paths(settings.trimap, info)
+        paths = self._keyframe_paths()
         if paths is None:
             return None
         # Where trimaps alone are made the clip comes in pieces, so that no piece needs all of the mattes.

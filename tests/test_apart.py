@@ -1,4 +1,4 @@
-"""A matting stage in a process of its own, against the same stage in this one."""
+"""A matting stage in processes of its own, against the same stage in this one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from videomatte.engine import Clock, Threads
 from videomatte.errors import ModelError
 from videomatte.io import open_source
 from videomatte.matting import open_matting
-from videomatte.matting.apart import MattingApart, can_start_python
+from videomatte.matting.apart import MattingApart, workers_worth
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, Frame, MattingStage, TrimapFrame
 
 
@@ -38,8 +38,8 @@ def trimap_frame(index: int, height: int = 48, width: int = 64, plate: bool = Fa
 
 @pytest.fixture(scope="module")
 def apart() -> Iterator[MattingApart]:
-    """One process for all tests that leave it alive; batches of two."""
-    with MattingApart("laplacian", 2) as stage:
+    """Two processes for all tests that leave them alive; batches of two."""
+    with MattingApart("laplacian", 2, workers=2) as stage:
         yield stage
 
 
@@ -47,7 +47,7 @@ def test_is_a_matting_stage(apart: MattingApart) -> None:
     assert isinstance(apart, MattingStage)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 2, 11])
 @pytest.mark.parametrize("plate", [False, True])
 def test_mattes_are_those_of_the_stage_in_this_process(apart: MattingApart, count: int, plate: bool) -> None:
     """To the bit: the same code is given the same numbers."""
@@ -114,8 +114,8 @@ def test_a_process_that_is_killed_is_told_of() -> None:
     with MattingApart("laplacian") as stage:
         mattes = stage(trimap_frame(index) for index in range(5))
         next(mattes)
-        assert stage._process is not None
-        os.kill(stage._process.pid, signal.SIGKILL)
+        assert stage._workers[0]._process is not None
+        os.kill(stage._workers[0]._process.pid, signal.SIGKILL)
         with pytest.raises(ModelError, match="stopped by signal 9"):
             list(mattes)
 
@@ -126,7 +126,7 @@ def test_it_does_not_outlive_a_run_that_is_killed() -> None:
         "import sys; sys.path[:] = sys.argv[1:]; from test_apart import *\n"
         "with MattingApart('laplacian') as stage:\n"
         "    for _ in stage(trimap_frame(index) for index in range(10**9)):\n"
-        "        print(stage._process.pid, flush=True)"
+        "        print(stage._workers[0]._process.pid, flush=True)"
     )
     command = [sys.executable, "-c", script, str(Path(__file__).parent), *sys.path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
@@ -141,18 +141,26 @@ def test_it_does_not_outlive_a_run_that_is_killed() -> None:
     assert not other.exists() or other.read_text().split()[2] == "Z"
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/usr/bin/python3.12", True),
-        ("/opt/blender/python/bin/python3.11", True),
-        ("/opt/nuke/Nuke15.0", False),
-        ("", False),
-    ],
-)
-def test_only_a_python_is_started(monkeypatch: pytest.MonkeyPatch, path: str, expected: bool) -> None:
+def test_not_more_are_started_than_memory_holds() -> None:
+    assert 0 <= workers_worth(720, 1280, 1) <= 4
+    assert workers_worth(10**6, 10**6, 1) == 0, "frames of hundreds of terabytes"
+
+
+def test_none_where_there_is_one_core() -> None:
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system does not tell which cores a process may use")
+    script = (
+        "import os, sys; sys.path[:] = sys.argv[1:]; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "from videomatte.matting.apart import workers_worth; print(workers_worth(72, 128, 1))"
+    )
+    asked = subprocess.run([sys.executable, "-c", script, *sys.path], capture_output=True, text=True, check=True)
+    assert asked.stdout.strip() == "0"
+
+
+@pytest.mark.parametrize("path", ["/opt/nuke/Nuke15.0", ""])
+def test_none_within_programs_that_hold_python(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(sys, "executable", path)
-    assert can_start_python() is expected
+    assert workers_worth(72, 128, 1) == 0
 
 
 @pytest.mark.parametrize(
@@ -164,15 +172,12 @@ def test_only_a_python_is_started(monkeypatch: pytest.MonkeyPatch, path: str, ex
         ({"model": "closed-form"}, 0, False),
     ],
 )
-def test_a_run_has_one_where_it_is_of_use(
-    monkeypatch: pytest.MonkeyPatch,
-    green_clip: Path,
-    settings: dict[str, object],
-    worth: int,
-    expected: bool,
+def test_a_run_has_them_where_they_are_of_use(
+    monkeypatch: pytest.MonkeyPatch, green_clip: Path, settings: dict[str, object], worth: int, expected: bool
 ) -> None:
+    if not workers_worth(72, 128, 1):
+        pytest.skip("this machine has one core, or hardly any memory")
     monkeypatch.setattr(pipelines.line, "WORTH_A_PROCESS", worth)
-    monkeypatch.setattr(pipelines.line, "cores", lambda: 2)
     given = MatteSettings.of({"key": "green", **settings})
     with (
         open_source(green_clip) as source,
@@ -185,7 +190,6 @@ def test_a_run_writes_the_same_either_way(monkeypatch: pytest.MonkeyPatch, green
     written, reports = [], []
     for worth in (0, 10**12):
         monkeypatch.setattr(pipelines.line, "WORTH_A_PROCESS", worth)
-        monkeypatch.setattr(pipelines.line, "cores", lambda: 2)
         output = tmp_path / f"{worth}.mov"
         reports.append(videomatte.matte(green_clip, output, key="green", model="laplacian", batch=2))
         written.append(output.read_bytes())

@@ -38,7 +38,7 @@ def run_report(
         started: when the run began, by `time.perf_counter`.
         settings: the resolved ones.
         frames_out, fallbacks, paint_next: as in `RunReport`.
-        apart_bytes: largest resident set of the process that the matting had to itself.
+        apart_bytes: largest resident sets of the processes that the matting had to itself.
     """
     here = peak_memory_bytes()
     return RunReport(

@@ -1,13 +1,14 @@
-"""A matting stage in a process of its own, so that the other stages do not take turns with it at Python's interpreter.
+"""A matting stage in processes of its own, so that stages do not take turns with it at Python's interpreter.
 
-    with MattingApart("embedded") as matting:
+    with MattingApart("embedded", workers=2) as matting:
         mattes = matting(trimap_frames)
 
 On a CPU a frame of the embedded model is some ten thousand short operations. Beside threads that are made of short
 operations, too, each of them waits for the interpreter now and then, and takes a fifth longer for it; in a process of
-its own the model is as fast as by itself. What it costs is a second copy of torch in memory, and the time to start one.
+its own the model is as fast as by itself, and several processes are several times as fast, which threads that share
+such short operations are not. What it costs is a copy of torch in memory for each, and the time to start them.
 
-Frames go there through a pipe, and mattes come back through another: some ten milliseconds a frame of 1280×720, and no
+Batches go there through pipes, and alphas come back through others: some ten milliseconds a frame of 1280×720, and no
 shared memory, of which containers have little.
 """
 
@@ -18,11 +19,13 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import cycle, islice
 from pathlib import Path
 from traceback import format_exception
 from types import TracebackType
@@ -30,44 +33,44 @@ from typing import IO, Any, Self
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from videomatte.cores import one_core_serves
+from videomatte.cores import cores
 from videomatte.engine import Clock, Threads
-from videomatte.engine.memory import peak_memory_bytes
+from videomatte.engine.memory import free_bytes, peak_memory_bytes
 from videomatte.errors import ModelError
 from videomatte.matting import open_matting
 from videomatte.types import Frame, MatteFrame, MattingStage, TrimapFrame
 
-__all__ = ["MattingApart", "can_start_python", "serve"]
+__all__ = ["MattingApart", "serve", "workers_worth"]
 
 _START = "import sys; sys.path[:] = sys.argv[1:]; from videomatte.matting.apart import serve; serve()"
 _PROTOCOL = 5
 """Of pickle: the first that does not copy arrays."""
+_MOST = 4
+"""Processes: the stages before and behind do not keep more of them busy."""
+_MEMORY, _MEMORY_PIXEL = 400_000_000, 310
+"""Bytes that one takes, and further ones a pixel of a batch where all is unknown (:mod:`videomatte.matting.plan`)."""
 
 
 class MattingApart:
     """Does what the stage of :func:`videomatte.matting.open_matting` does, with the same result. A context manager.
 
-    A batch is on its way there while another one is computed.
+    Batches are dealt out in turn; one more than there are processes is on its way.
 
     Args:
         model: as for `open_matting`.
         batch: the same.
-        clock: is told how long the model took, as the stage ``matte``.
+        workers: how many processes.
+        clock: is told how long the model took, as the stage ``matte``: all processes' seconds together.
         options: further arguments of `open_matting`.
     """
 
-    def __init__(self, model: str, batch: int = 1, *, clock: Clock | None = None, **options: object) -> None:
-        self._model = model
+    def __init__(
+        self, model: str, batch: int = 1, *, workers: int = 1, clock: Clock | None = None, **options: object
+    ) -> None:
         self._batch = batch
         self._clock = clock or Clock()
-        self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
-        self.fallbacks: list[str] = []
-        """What had to be done otherwise than asked, one sentence each; complete when the frames have ended."""
-        self.peak_bytes = 0
-        """Largest resident set of the process, when the frames have ended."""
+        self._workers = [_Worker({"model": model, "batch": batch, **options}) for _ in range(workers)]
 
     def __enter__(self) -> Self:
         return self
@@ -77,77 +80,110 @@ class MattingApart:
     ) -> None:
         self._end()
 
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """What had to be done otherwise than asked, one sentence each."""
+        return tuple(dict.fromkeys(note for worker in self._workers for note in worker.fallbacks))
+
+    @property
+    def peak_bytes(self) -> int:
+        """Largest resident sets of the processes so far, added up."""
+        return sum(worker.peak_bytes for worker in self._workers)
+
     def __call__(self, frames: Iterator[TrimapFrame]) -> Iterator[MatteFrame]:
-        """One matte for each, in order. The first stream of frames starts the process; one that is left before its end
-        ends it.
+        """One matte for each, in order. The first frames start the processes; who stops asking before the end ends
+        them.
 
         Raises:
-            ModelError: what the stage raises; or the process has ended before its time.
+            ModelError: what the stage raises; or a process has ended before its time.
         """
-        there: deque[TrimapFrame] = deque()
-        if self._process is None:
-            self._start()
+        away: deque[tuple[_Worker, list[TrimapFrame]]] = deque()
+        turn = cycle(self._workers)
+        for worker in self._workers:
+            worker.start()
         try:
-            for item in frames:
-                self._send(_packed(item))
-                there.append(item)
-                if len(there) > self._batch:
-                    yield MatteFrame(there.popleft(), self._alpha())
-            self._send(None)
-            while there:
-                yield MatteFrame(there.popleft(), self._alpha())
-            self.fallbacks, self.peak_bytes, stages = self._receive()
+            while batch := list(islice(frames, self._batch)):
+                worker = next(turn)
+                worker.send([_packed(item) for item in batch])
+                away.append((worker, batch))
+                if len(away) > len(self._workers):
+                    yield from self._mattes(*away.popleft())
+            while away:
+                yield from self._mattes(*away.popleft())
         except BaseException:
-            self._end()  # what it still answers belongs to nobody
+            self._end()  # what is still answered belongs to nobody
             raise
-        for stage in stages:
-            self._clock.add(stage.name, stage.seconds)
 
-    def _start(self) -> None:
+    def _mattes(self, worker: _Worker, batch: list[TrimapFrame]) -> Iterator[MatteFrame]:
+        with self._clock.span(None):
+            alphas, seconds = worker.receive()
+        self._clock.add("matte", seconds)
+        yield from map(MatteFrame, batch, map(torch.from_numpy, alphas))
+
+    def _end(self) -> None:
+        for worker in self._workers:
+            worker.end()
+
+
+class _Worker:
+    """One process, from this side of its pipes.
+
+    Args:
+        settings: arguments of `open_matting`.
+    """
+
+    def __init__(self, settings: dict[str, object]) -> None:
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self.fallbacks: list[str] = []
+        self.peak_bytes = 0
+
+    def start(self) -> None:
+        """If it has not been."""
+        if self._process is not None:
+            return
         # In a session of its own: Ctrl-C is for this process, which then ends that one.
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, *(path or str(Path.cwd()) for path in sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=({"OMP_NUM_THREADS": "1"} if one_core_serves(self._model) else {}) | os.environ,
+            env={"OMP_NUM_THREADS": "1"} | os.environ,
             start_new_session=True,
         )
-        self._send({"model": self._model, "batch": self._batch, **self._options})
+        self.send(self._settings)
 
-    def _alpha(self) -> Tensor:
-        with self._clock.span(None):  # the time that counts is told in the end
-            return torch.from_numpy(self._receive())
-
-    def _send(self, message: object) -> None:
+    def send(self, message: object) -> None:
         pipe = self._pipe("stdin")
         try:
             pickle.dump(message, pipe, _PROTOCOL)
             pipe.flush()
         except OSError:  # a broken pipe
             while True:
-                self._receive()  # which says why
+                self.receive()  # which says why
 
-    def _receive(self) -> Any:
+    def receive(self) -> tuple[list[NDArray[Any]], float]:
+        """The alphas of a batch, and how many seconds they took.
+
+        Raises:
+            ModelError: what the stage raises; or the process has ended.
+        """
         try:
-            message = pickle.load(self._pipe("stdout"))
+            answer = pickle.load(self._pipe("stdout"))
         except (EOFError, pickle.UnpicklingError) as error:
             assert self._process is not None
             code = self._process.wait()
             reason = f"was stopped by signal {-code}" if code < 0 else f"ended with code {code}"
             raise ModelError(
-                f"the process that computes mattes {reason}: the system may have run out of memory; close other "
+                f"a process that computes mattes {reason}: the system may have run out of memory; close other "
                 "programs, or make the clip smaller"
             ) from error
-        if isinstance(message, _Failure):
-            raise message.error from RuntimeError(message.traceback)
-        return message
+        if isinstance(answer, _Failure):
+            raise answer.error from RuntimeError(answer.traceback)
+        alphas, seconds, self.fallbacks, self.peak_bytes = answer
+        return alphas, seconds
 
-    def _pipe(self, name: str) -> IO[bytes]:
-        pipe: IO[bytes] | None = getattr(self._process, name)
-        assert pipe is not None
-        return pipe
-
-    def _end(self) -> None:
+    def end(self) -> None:
+        """At once, if it has been started."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -156,6 +192,11 @@ class MattingApart:
                 with suppress(OSError):  # what was still to be sent
                     pipe.close()
             process.wait()
+
+    def _pipe(self, name: str) -> IO[bytes]:
+        pipe: IO[bytes] | None = getattr(self._process, name)
+        assert pipe is not None
+        return pipe
 
 
 @dataclass(frozen=True)
@@ -174,52 +215,59 @@ class _Failure:
             return cls(RuntimeError(f"{type(error).__name__}: {error}"), text)
 
 
-def can_start_python() -> bool:
+def workers_worth(height: int, width: int, batch: int) -> int:
+    """How many processes serve a run on this machine's CPU, by its cores and its free memory; 0 where none does."""
+    free = free_bytes()
+    need = _MEMORY + batch * height * width * _MEMORY_PIXEL
+    fit = _MOST if free is None else free // (2 * need)  # half of it is left to the other stages
+    return min(_MOST, cores(), fit) if cores() > 1 and _can_start_python() else 0
+
+
+def _can_start_python() -> bool:
     """Whether another Python can be started beside this one: not from within programs that hold Python inside."""
     name = Path(sys.executable or "").stem.lower()
     return name.startswith("python") and not getattr(sys, "frozen", False)
 
 
 def serve() -> None:
-    """Compute mattes of the frames that come in on standard input, until it ends."""
+    """Compute mattes of the batches that come in on standard input, until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, answers = (os.fdopen(os.dup(number), mode) for number, mode in ((0, "rb"), (1, "wb")))
     os.dup2(2, 1)  # what libraries print does not get in between
     try:
-        settings = pickle.load(requests)
-        stage = open_matting(**settings)
-        while True:
-            _serve(stage, settings["batch"], requests, answers)
+        stage = open_matting(**pickle.load(requests))
+        with Threads() as threads:
+            # All that can be on its way has room: who sends never waits for what is computed. And what is computed
+            # never waits for who receives.
+            batches = threads.boundary(_batches(requests), depth=2)
+            for answer in threads.boundary(_answers(stage, batches), depth=2):
+                pickle.dump(answer, answers, _PROTOCOL)
+                answers.flush()
     except (EOFError, BrokenPipeError):
         pass  # whoever asked is gone
     except Exception as error:  # noqa: BLE001 - told to whoever asked
         with suppress(BrokenPipeError):
-            _tell(answers, _Failure.of(error))
+            pickle.dump(_Failure.of(error), answers, _PROTOCOL)
+            answers.flush()
     finally:
         os._exit(0)  # nothing is left to be written, and a pipe that is broken would be complained of
 
 
-def _serve(stage: MattingStage, batch: int, requests: IO[bytes], answers: IO[bytes]) -> None:
-    """The frames of one stream."""
-    clock = Clock()
-    with Threads() as threads:
-        # All that can be on its way has room: who sends never waits for what is computed.
-        frames = threads.boundary(_received(requests), depth=batch + 1)
+def _batches(requests: IO[bytes]) -> Iterator[list[TrimapFrame]]:
+    while True:
+        yield [_unpacked(arrays) for arrays in pickle.load(requests)]
+
+
+def _answers(stage: MattingStage, batches: Iterator[list[TrimapFrame]]) -> Iterator[object]:
+    for batch in batches:
+        started = time.perf_counter()
         try:
-            for matte in clock.stage("matte", stage(clock.stage(None, frames))):
-                _tell(answers, matte.alpha.numpy())
-        except Exception as error:
-            # Before the thread is waited for, which waits for frames.
-            _tell(answers, _Failure.of(error))
-            raise EOFError from error
-        _tell(answers, (list(getattr(stage, "fallbacks", ())), peak_memory_bytes() or 0, clock.report()))
-
-
-def _received(requests: IO[bytes]) -> Iterator[TrimapFrame]:
-    """The frames of one stream."""
-    while (message := pickle.load(requests)) is not None:
-        rgb, trimap, *plate = map(torch.from_numpy, message)
-        yield TrimapFrame(Frame(0, 0, Fraction(1), rgb), trimap, "key", background=plate[0] if plate else None)
+            alphas = [matte.alpha.numpy() for matte in stage(iter(batch))]
+        except Exception as error:  # noqa: BLE001 - told to whoever asked
+            yield _Failure.of(error)
+            return
+        seconds = time.perf_counter() - started
+        yield alphas, seconds, list(getattr(stage, "fallbacks", ())), peak_memory_bytes() or 0
 
 
 def _packed(item: TrimapFrame) -> list[NDArray[Any]]:
@@ -228,6 +276,6 @@ def _packed(item: TrimapFrame) -> list[NDArray[Any]]:
     return [tensor.contiguous().numpy() for tensor in tensors]
 
 
-def _tell(answers: IO[bytes], message: object) -> None:
-    pickle.dump(message, answers, _PROTOCOL)
-    answers.flush()
+def _unpacked(arrays: list[NDArray[Any]]) -> TrimapFrame:
+    rgb, trimap, *plate = map(torch.from_numpy, arrays)
+    return TrimapFrame(Frame(0, 0, Fraction(1), rgb), trimap, "key", background=plate[0] if plate else None)
