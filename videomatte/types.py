@@ -298,7 +298,7 @@ class RunReport:
     stages: tuple[StageReport, ...]
     """Each stage's own time, in the order of the line."""
     peak_memory_bytes: int | None
-    """Largest resident set so far, that of the matting's own processes added, or ``None`` where the system is silent."""
+    """Largest resident set so far, those of the matting's own processes added, or ``None`` where nothing is told."""
     settings: dict[str, object]
     """The resolved settings."""
     settings_fingerprint: str

@@ -19,6 +19,7 @@ from videomatte.models import attention, detail_capture
 from videomatte.models.detail_capture import DetailCapture
 from videomatte.models.embedded import TILE, TILES_AT_ONCE, EmbeddedMatting, tile_places
 from videomatte.models.laplacian import LaplacianMatting
+from videomatte.models.laplacian_system import CELLS_AT_ONCE
 from videomatte.models.vitmatte import ViTMatte
 
 __all__ = ["most_frames", "peak_bytes", "room_bytes"]
@@ -29,8 +30,6 @@ _SOLVER = 27, 251
 """Bytes a pixel that the solver takes, inputs counted, and further ones an unknown pixel."""
 _SOLVER_CELL = 62_000
 """Bytes that each of the solver's cells takes while its equations are made."""
-_SOLVER_CELLS = {"cpu": 128, "cuda": 4096}
-"""Cells whose equations are made at once."""
 _TILED = 32
 """Bytes a pixel that the embedded model holds while its network runs."""
 _TILE_PIXEL = {4: 345, 2: 300}
@@ -129,7 +128,7 @@ def room_bytes(limit: int | None, device: torch.device) -> int | None:
 
 
 def _solver(pixels: int, unknown: float, kind: str) -> int:
-    cells = min(_SOLVER_CELLS.get(kind, _SOLVER_CELLS["cuda"]), int(unknown * pixels / 64) + 1)
+    cells = min(CELLS_AT_ONCE.get(kind, CELLS_AT_ONCE["cuda"]), int(unknown * pixels / 64) + 1)
     code = _CPU_CODE if kind == "cpu" else 0
     return int(pixels * (_SOLVER[0] + _SOLVER[1] * unknown)) + cells * _SOLVER_CELL + code
 

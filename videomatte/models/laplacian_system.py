@@ -22,8 +22,11 @@ from videomatte.models.laplacian_cells import CELL, HALO, REACH, Cells, pick, su
 from videomatte.models.laplacian_colours import alpha_from_colours, sure_colours
 from videomatte.types import finite_unit_range
 
-__all__ = ["System", "assemble"]
+__all__ = ["CELLS_AT_ONCE", "System", "assemble"]
 
+CELLS_AT_ONCE = {"cpu": 256, "cuda": 4096}
+"""Cells whose equations are made together. On a CPU not so many that what is made of them leaves the cache, and not so
+few that operations are too short to be worth calling."""
 _WINDOW = [(dy, dx) for dy in range(3) for dx in range(3)]
 _STENCIL = 2 * REACH + 1
 _RIDGE = 4e-6
@@ -112,9 +115,7 @@ def assemble(
     right = rgb.new_zeros(CELL, CELL, count + 1)
     colours = rgb.new_zeros(4, CELL, CELL, count + 1)
     elements = rgb.new_zeros(count + 1, 16, 16)
-    # On the CPU not so many cells at once that what is made of them leaves the cache, and not so few that the many
-    # short operations hold up those of other threads.
-    step = 256 if device.type == "cpu" else 4096
+    step = CELLS_AT_ONCE.get(device.type, CELLS_AT_ONCE["cuda"])
     for start in range(0, count, step):
         part = slice(start, min(start + step, count))
         places, inner = cells.places(part.start, part.stop)
