@@ -117,7 +117,7 @@ def _differences(
 
 def robust_video_matting(clip: Clip, rounds: int, folder: Path, checkout: Path, python: Path) -> dict[str, object]:
     """RobustVideoMatting's MobileNetV3 in its inference loop, and ours with the embedded model: time a frame."""
-    many = min(MANY, clip.frames)
+    many = clip.frames
     script = Path(__file__).with_name("rvm_loop.py")
     arguments = [str(checkout), str(clip.path), str(folder / "rvm.mp4"), str(many)]
     with harness.worker([str(python), "-W", "ignore", str(script), *arguments]) as theirs:

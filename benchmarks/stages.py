@@ -21,6 +21,7 @@ from videomatte.config import MatteSettings
 from videomatte.engine import Threads
 from videomatte.io import Output, open_source, open_tee
 from videomatte.matting import NetworkMatting, open_matting
+from videomatte.matting.apart import MattingApart, workers_worth
 from videomatte.models.load import load_model
 from videomatte.models.precision import compute_dtype, prepare
 from videomatte.models.vitmatte import SMALL, ViTMatte
@@ -35,8 +36,9 @@ SETTINGS = MatteSettings(key="green")
 def end_to_end(clip: Clip, rounds: int, folder: Path) -> dict[str, object]:
     """Frames a second of whole runs, and of each stage alone over what the stages before it made earlier.
 
-    Every stage is opened as a run opens it, and so has the threads that it has there. A whole run is `videomatte.matte`
-    from call to return: opening, loading the model, filling and emptying the queues are in its time.
+    Every stage is opened as a run opens it, and so has the threads that it has there; the network once in this process
+    and, where a run has some, once in as many of its own as there. A whole run is `videomatte.matte` from call to
+    return: opening, starting processes, loading the model, filling and emptying the queues are in its time.
     """
     matting = open_matting(
         SETTINGS.model, DEVICE, SETTINGS.batch, regions=SETTINGS.regions, precision=SETTINGS.precision
@@ -52,6 +54,8 @@ def end_to_end(clip: Clip, rounds: int, folder: Path) -> dict[str, object]:
     items: list[Any] = list(_decode(clip.path))
     for name, opened in stages.items():
         runs[name] = partial(_run_stage, opened, items)
+        if name == "network" and DEVICE.type == "cpu":
+            runs |= _network_apart(items)
         items = list(opened()(iter(items)))
     unknown = sum(float((matte.source.trimap == UNKNOWN).float().mean()) for matte in items) / len(items)
     info = _info(clip.path)
@@ -68,10 +72,24 @@ def end_to_end(clip: Clip, rounds: int, folder: Path) -> dict[str, object]:
     }
 
 
+APART = "network, its processes"
+
+
+def _network_apart(items: list[TrimapFrame]) -> dict[str, Callable[[], object]]:
+    """The network in as many processes as a run has here; none where a run has none."""
+    frame = items[0].frame
+    workers = workers_worth(frame.height, frame.width, SETTINGS.batch)
+    if not workers:
+        return {}
+    apart = MattingApart(SETTINGS.model, SETTINGS.batch, workers=workers)
+    _drain(apart(iter(items[: 2 * workers])))  # starts them; they end with this process
+    return {APART: lambda: _drain(apart(iter(items)))}
+
+
 def _against_slowest(seconds: dict[str, list[float]], title: str) -> dict[str, object]:
     """The whole run's rate as a part of its slowest stage's, round by round."""
     others = [f"{kind}, {other}" for kind in ("encode", "whole") for other in OUTPUTS if other != title]
-    alone = {name: values for name, values in seconds.items() if name not in (*others, f"whole, {title}")}
+    alone = {name: values for name, values in seconds.items() if name not in (*others, f"whole, {title}", APART)}
     whole = seconds[f"whole, {title}"]
     slowest = max(alone, key=lambda name: harness.spread(alone[name])["median"])
     return {

@@ -69,7 +69,9 @@ def make_trimaps(
                 threads=settings.decoder_threads,
             )
         )
-        line = stack.enter_context(Line(MatteSettings(**dataclasses.asdict(settings)), device, clock, source.info))
+        total = expected_frames(source.info, settings.start, settings.end)
+        line = Line(MatteSettings(**dataclasses.asdict(settings)), device, clock, source.info, frames=total)
+        stack.enter_context(line)
         stretches = Stretches(line, clip, output, settings, source.info)
         stack.enter_context(clock.span("encode"))
         overwrite = settings.overwrite or stretches.remembered
@@ -98,7 +100,6 @@ def make_trimaps(
         threads = stack.enter_context(Threads())
         frames = threads.boundary(clock.stage("decode", source))
         items = threads.boundary(stretches(clock.stage(None, frames)))
-        total = expected_frames(source.info, settings.start, settings.end)
         for item in tqdm(clock.stage(None, items), total=total, unit="frame", disable=not progress, dynamic_ncols=True):
             sink.write(MatteFrame(item, item.trimap.float() / 255))
             if shown:

@@ -72,6 +72,7 @@ def process_clip(
     soundtrack: Soundtrack | None = None,
     also: Mapping[str, object] | None = None,
     clock: Clock | None = None,
+    job_frames: int | None = None,
     progress: bool = False,
 ) -> RunReport:
     """Run the line on one clip; see :func:`matte` for arguments and errors.
@@ -81,6 +82,7 @@ def process_clip(
         soundtrack: sound to carry into movies instead of the clip's own.
         also: what else the frames depend on, for the report and to know the job again.
         clock: is told how long the stages take, and when each frame is written.
+        job_frames: how many frames the job has that this run is a sample of, to be run as that would be.
         progress: show a bar with frames per second and time left on standard error.
     """
     content = "composite" if behind else settings.content
@@ -105,7 +107,8 @@ def process_clip(
                 threads=settings.decoder_threads,
             )
         )
-        line = stack.enter_context(Line(settings, device, clock, source.info, trimaps))
+        frames_expected = expected_frames(source.info, settings.start, settings.end)
+        line = stack.enter_context(Line(settings, device, clock, source.info, trimaps, job_frames or frames_expected))
         replace = stack.enter_context(behind(source.info, device)) if behind else None
         sheet = settings.sheet and stack.enter_context(SheetSink(settings.sheet, source.info, settings.overwrite))
         stack.enter_context(clock.span("encode"))  # this thread's own work, the waits below taken off
@@ -135,7 +138,7 @@ def process_clip(
             mattes = clock.stage("composite", replace(mattes))
         mattes = threads.boundary(mattes, depth=AHEAD)
         bar = tqdm(
-            total=expected_frames(source.info, settings.start, settings.end),
+            total=frames_expected,
             initial=0 if behind else sink.finished,
             unit="frame",
             disable=not progress,

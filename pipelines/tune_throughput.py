@@ -25,6 +25,7 @@ from videomatte.engine.halving import duel, successive_halving
 from videomatte.engine.tuning import MATTERS, SHORTEST, Knobs, TuneReport, candidates, steady_seconds
 from videomatte.errors import ModelError, UsageError
 from videomatte.io.formats import FORMATS
+from videomatte.io.span import expected_frames
 from videomatte.matting import NetworkMatting
 from videomatte.matting.plan import most_frames, room_bytes
 from videomatte.models.precision import compute_dtype
@@ -62,6 +63,7 @@ def tune(
     output = "tuned" + next((f.suffix for f in FORMATS if f.name == base.format), ".mov")
     alone = stages_alone(clip, output, base, device, frames)
     first = alone.trimaps[0].frame.index
+    job_frames = expected_frames(alone.info, settings.start, None)
     base = dataclasses.replace(base, start=str(first), end=str(first + frames))
     default = Knobs(*(getattr(base, name) for name in Knobs._fields))
     tried = candidates(default, _options(alone, base, device, frames), _CANDIDATES)
@@ -71,7 +73,7 @@ def tune(
             bar.update()
             end = first + min(frames, max(count, SHORTEST * knobs.batch))
             chosen = dataclasses.replace(base, **knobs._asdict(), end=str(end), verify=False)
-            return _seconds(clip, str(Path(folder) / output), chosen)
+            return _seconds(clip, str(Path(folder) / output), chosen, job_frames)
 
         trials, rival = successive_halving(tried, measure, first=max(_FIRST, frames // 8), last=frames)
         final = None if rival is None else duel(default, rival, measure, frames=max(_FIRST, frames // 2))
@@ -133,11 +135,11 @@ def _precisions(device: torch.device) -> list[str]:
     return ["auto", *(name for name in ("fp32", *lower) if known[name] != auto)]
 
 
-def _seconds(clip: Path, output: str, settings: MatteSettings) -> float:
-    """Seconds a frame of the line; infinite where it cannot run."""
+def _seconds(clip: Path, output: str, settings: MatteSettings, job_frames: int | None) -> float:
+    """Seconds a frame of the line, run as for the whole clip; infinite where it cannot run."""
     clock = Clock()
     try:
-        process_clip(clip, [output], settings, clock=clock)
+        process_clip(clip, [output], settings, clock=clock, job_frames=job_frames)
     except (ModelError, torch.OutOfMemoryError):
         return math.inf
     return steady_seconds(clock.marks, settings.batch)

@@ -181,7 +181,7 @@ def test_a_run_has_them_where_they_are_of_use(
     given = MatteSettings.of({"key": "green", **settings})
     with (
         open_source(green_clip) as source,
-        pipelines.line.Line(given, torch.device("cpu"), Clock(), source.info) as line,
+        pipelines.line.Line(given, torch.device("cpu"), Clock(), source.info, frames=8) as line,
     ):
         assert isinstance(line._matting, MattingApart) is expected
 

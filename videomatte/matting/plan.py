@@ -28,7 +28,7 @@ _INPUT = 29
 """Bytes a pixel that the matting stage holds during a call: RGB twice and the trimap in float32, and as it came."""
 _SOLVER = 27, 251
 """Bytes a pixel that the solver takes, inputs counted, and further ones an unknown pixel."""
-_SOLVER_CELL = 62_000
+_SOLVER_CELL = 50_000
 """Bytes that each of the solver's cells takes while its equations are made."""
 _TILED = 32
 """Bytes a pixel that the embedded model holds while its network runs."""
