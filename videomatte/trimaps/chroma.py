@@ -25,8 +25,8 @@ from videomatte.trimaps.hue import chroma, find_hue
 from videomatte.trimaps.morphology import dilate, dilate_square, erode
 from videomatte.trimaps.screen import Screen, empty_screen, fit_screen, smoothed
 from videomatte.trimaps.silhouette import around, hangs_together, opaque, trimap_of_silhouette
-from videomatte.trimaps.spread import enlarge
-from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, finite_unit_range, from_unit_range
+from videomatte.trimaps.spread import enlarge_pixels
+from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame
 
 __all__ = ["ChromaKey", "trimap_from_screen"]
 
@@ -76,7 +76,7 @@ class ChromaKey:
         found: float | None = None
         while found is None and len(held) < _LOOK_AHEAD and (frame := next(rest, None)) is not None:
             held.append(frame)
-            found = find_hue(finite_unit_range(frame.rgb), self._centre, self._reach, must_be_plain=self._must_be_plain)
+            found = find_hue(frame.rgb, self._centre, self._reach, must_be_plain=self._must_be_plain)
         if found is None:
             if held:
                 raise InputError(self._nothing_found(held[0].index, held[-1].index))
@@ -84,8 +84,7 @@ class ChromaKey:
         hue, missing = found, False
         # Popped one by one, so that none is kept alive after its turn.
         for frame in chain((held.popleft() for _ in range(len(held))), rest):
-            picture = finite_unit_range(frame.rgb)
-            screen = fit_screen(picture, hue)
+            screen = fit_screen(frame.rgb, hue)
             if screen is None:
                 if not missing:
                     _log.warning("from frame %d on no screen shows: all is taken as foreground", frame.index)
@@ -96,9 +95,8 @@ class ChromaKey:
                 trimap, bare = trimap_from_screen(screen)
                 hue += _PACE * (screen.hue - hue)
                 hue = min(max(hue, found - _DRIFT), found + _DRIFT)
-                size = picture.shape[1:]
-                plate = empty_screen(picture, screen.reduced, bare) if bare.any() else enlarge(screen.plate, size)
-                yield TrimapFrame(frame, trimap, "generated", background=from_unit_range(plate, frame.rgb.dtype))
+                plate = empty_screen(frame.rgb, screen.reduced, bare) if bare.any() else screen.plate
+                yield TrimapFrame(frame, trimap, "generated", background=enlarge_pixels(plate, frame.rgb))
 
     def _nothing_found(self, first: int, last: int) -> str:
         where = f"frame {first}" if first == last else f"frames {first} to {last}"

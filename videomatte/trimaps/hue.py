@@ -68,7 +68,7 @@ def find_hue(rgb: Tensor, centre: float, reach: float, *, must_be_plain: bool) -
     always shows, and a subject seldom) weighs as much as all the rest.
 
     Args:
-        rgb: ``[3, H, W]`` float32, 1.0 at white.
+        rgb: ``[3, H, W]``, pixels of any dtype.
         centre: the middle of the hues to look at, in radians.
         reach: how far these go on either side, in radians.
         must_be_plain: accept only what looks like a painted wall or hung cloth: at the border, of one even hue, with

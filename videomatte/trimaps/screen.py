@@ -10,7 +10,8 @@ from torch import Tensor
 from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.clothes import TINT, foreign_islands
 from videomatte.trimaps.hue import LEAST_AREA, NARROW, WIDE, along, chroma, direction_of, share_of, tint_of, turn_from
-from videomatte.trimaps.spread import enlarge, enlarge_mask, filled, shrink, spread
+from videomatte.trimaps.spread import enlarge_mask, filled, shrink, spread
+from videomatte.types import finite_unit_range
 from videomatte.windows import box_mean, square_sums
 
 __all__ = ["Screen", "empty_screen", "fit_screen", "smoothed"]
@@ -65,7 +66,7 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     are followed, and no threshold is the same for the whole picture.
 
     Args:
-        rgb: ``[3, H, W]`` float32, 1.0 at white.
+        rgb: ``[3, H, W]``, pixels of any dtype.
         hue: about which the screen is looked for, in radians.
 
     Returns:
@@ -112,13 +113,14 @@ def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: T
     enlarged = Enlarged(torch.cat([chroma(plate), plate.mean(0, keepdim=True)]), *size)
     # The outermost pixels are the next ones' again: scalers leave them darker, which would be an edge all around.
     edge = 1 if min(size) > 16 else 0
-    inner = rgb[None, :, edge : size[0] - edge, edge : size[1] - edge]
-    padded = F.pad(inner, [edge + 1] * 4, mode="replicate")[0]
-    colour, empty, share, light = (rgb.new_empty(*lead, *size) for lead in ((2,), (2,), (), ()))
+    inner = rgb[..., edge : size[1] - edge]
+    colour, empty, share, light = (reduced.new_empty(*lead, *size) for lead in ((2,), (2,), (), ()))
     # By the upper half alone, for the same reason as above: no edge gets into the noise.
-    upper, sums = enlarge_mask(known, size), rgb.new_empty(3, *size)
+    upper, sums = enlarge_mask(known, size), reduced.new_empty(3, *size)
     for rows in strips(rgb):
-        smooth = square_sums(padded[:, rows.start : rows.stop + 2], 3).mul_(1 / 9)
+        around = torch.arange(rows.start - 1, rows.stop + 1, device=rgb.device).clamp_(edge, size[0] - 1 - edge)
+        padded = F.pad(finite_unit_range(inner.index_select(1, around)), [edge + 1, edge + 1], mode="replicate")
+        smooth = square_sums(padded, 3).mul_(1 / 9)
         here, bright = (planes := enlarged.rows(rows))[:2], planes[2]
         colour[:, rows], empty[:, rows] = chroma(smooth), here
         share[rows] = share_of(colour[:, rows], here, WIDE)
@@ -161,20 +163,20 @@ def empty_screen(rgb: Tensor, reduced: Tensor, screen: Tensor) -> Tensor:
     subject; fair hair that the screen shines through looks so, too, and pales what is behind it.
 
     Args:
-        rgb: ``[3, H, W]`` float32, 1.0 at white.
+        rgb: ``[3, H, W]``, pixels of any dtype.
         reduced: ``[3, h, w]``, the same reduced, as :attr:`Screen.reduced`.
         screen: ``[H, W]`` bool: surely nothing but screen. True somewhere.
 
     Returns:
-        ``[3, H, W]`` float32.
+        ``[3, h, w]`` float32, or ``[3, H, W]`` where the screen is seen in so narrow places only that the reduced
+        picture shows it nowhere alone.
 
     Convention:
         As :func:`spread`; a screen of one colour comes back as it was.
     """
     known = shrink(screen[None].float(), _PLATE_PIXELS) == 1
-    if not known.any():
-        return spread(rgb, screen[None].float(), max(rgb.shape[-2:]) / _BLOCKS)
-    return enlarge(spread(reduced, known.float(), max(reduced.shape[-2:]) / _BLOCKS), rgb.shape[-2:])
+    picture, known = (reduced, known) if known.any() else (finite_unit_range(rgb), screen[None])
+    return spread(picture, known.float(), max(picture.shape[-2:]) / _BLOCKS)
 
 
 def _upper_quartile(values: Tensor) -> Tensor:

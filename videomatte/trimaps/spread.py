@@ -4,9 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.strips import Enlarged
+from videomatte.strips import Enlarged, strips
+from videomatte.types import finite_unit_range, from_unit_range
 
-__all__ = ["enlarge", "enlarge_mask", "filled", "shrink", "spread"]
+__all__ = ["enlarge", "enlarge_mask", "enlarge_pixels", "filled", "shrink", "spread"]
 
 
 def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
@@ -46,15 +47,26 @@ def filled(weighted: Tensor, block: float) -> Tensor:
 
 
 def shrink(picture: Tensor, longer: int) -> Tensor:
-    """A picture, ``[C, H, W]`` float32, reduced to so many pixels along its longer side; itself if it is no larger."""
+    """Pixels of any dtype, ``[C, H, W]``, as float32 and reduced to so many along the longer side, if there are more."""
     factor = max(picture.shape[-2:]) / longer
-    height, width = (max(3, round(n / factor)) for n in picture.shape[-2:])
-    return F.adaptive_avg_pool2d(picture, (height, width)) if factor > 1 else picture
+    if factor <= 1:
+        return finite_unit_range(picture)
+    size = [max(3, round(n / factor)) for n in picture.shape[-2:]]
+    # Plane by plane: asking the system for the memory of whole pictures takes longer than filling it.
+    return torch.cat([F.adaptive_avg_pool2d(finite_unit_range(plane), size) for plane in picture.split(1)])
 
 
 def enlarge(picture: Tensor, size: tuple[int, ...]) -> Tensor:
     """A reduced picture, ``[C, h, w]`` float32, as large as the frame: as :class:`videomatte.strips.Enlarged`."""
     return Enlarged(picture, *size).rows(slice(0, size[0]))
+
+
+def enlarge_pixels(picture: Tensor, like: Tensor) -> Tensor:
+    """The same as pixels of a frame's size and dtype."""
+    enlarged, pixels = Enlarged(picture, *like.shape[-2:]), torch.empty_like(like)
+    for rows in strips(like):
+        pixels[:, rows] = from_unit_range(enlarged.rows(rows), like.dtype)
+    return pixels
 
 
 def enlarge_mask(mask: Tensor, size: tuple[int, ...]) -> Tensor:
