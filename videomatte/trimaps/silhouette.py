@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videomatte.components import by_label, label_components, without_specks
+from videomatte.components import by_label, held_by_label, label_components, without_specks
 from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.morphology import dilate, erode, trimap_of
 from videomatte.trimaps.spread import spread
@@ -33,8 +33,7 @@ def hangs_together(weak: Tensor, strong: Tensor, size: int) -> Tensor:
         Pixel on pixel. Neighbours are at most two pixels apart, so that a strand broken by noise still hangs together.
     """
     labels, areas = label_components(dilate(weak, 1))
-    # What is strong is never under label 0, which then counts all the rest.
-    evidence = torch.bincount((labels * strong).flatten(), minlength=len(areas))
+    evidence = held_by_label(strong, labels, areas)
     evidence[0] = 0
     return weak & by_label(evidence > 3 + (size / 300) ** 2, labels)
 
@@ -100,7 +99,7 @@ def trimap_of_silhouette(subject: Tensor, core: Tensor, share: Tensor, size: int
         Distances are fractions of the picture's longer side, so that a smaller picture has the same trimap.
     """
     labels, areas = label_components(~core)
-    outside = torch.bincount(labels[~subject], minlength=len(areas))
+    outside = held_by_label(~subject, labels, areas)
     shown = torch.bincount(labels.flatten(), share.flatten(), minlength=len(areas)) / areas.clamp(min=1)
     core = core | by_label((outside == 0) & (shown < 0.25), labels)
 
@@ -109,13 +108,13 @@ def trimap_of_silhouette(subject: Tensor, core: Tensor, share: Tensor, size: int
     wide = erode(~subject, max(2.0, size / 90))
     # What is seen through a narrow gap stays sure in its middle, if it is no speck.
     labels, areas = label_components(~subject)
-    narrow = (torch.bincount(labels[wide], minlength=len(areas)) == 0) & (areas > (size / 50) ** 2)
+    narrow = (held_by_label(wide, labels, areas) == 0) & (areas > (size / 50) ** 2)
     background = without_specks(wide | (erode(~subject, max(2.0, size / 200)) & by_label(narrow, labels)), speck)
     # Where what lies between is thick it is hair, and hair goes on where it looks opaque.
     hair = erode(subject & ~core, size / 160)
     drawn = foreground & ~dilate(hair, size / 160 + size / 80)
     labels, areas = label_components(foreground)
-    lost = torch.bincount(labels[drawn], minlength=len(areas)) == 0
+    lost = held_by_label(drawn, labels, areas) == 0
     return trimap_of(drawn | (foreground & by_label(lost, labels)), background)
 
 
