@@ -144,9 +144,9 @@ def trimap_from_screen(screen: Screen) -> tuple[Tensor, Tensor]:
         torch.logical_and(weak[rows], (share < 0.6).logical_or_(departure > 4), out=strong[rows])
     subject = hangs_together(weak, strong, size)
     trimap = torch.full_like(subject, BACKGROUND, dtype=torch.uint8)
-    if not subject.any():
-        return trimap[None], trimap == BACKGROUND
     box = around(subject, size)  # all the rest is background
+    if box is None:
+        return trimap[None], trimap == BACKGROUND
     # The core's edge is drawn back by as much as colours may be averaged over.
     here = smoothed(screen.within(box), _CLEAN, max(2, size // 160))
     deep = subject[box] & (here.strict_share < 0.15) & (here.share < 0.5)
