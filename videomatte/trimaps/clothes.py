@@ -75,7 +75,7 @@ def foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
     mainland[0] = False
     if not mainland.any():
         return torch.zeros_like(known)
-    around = spread(rgb, by_label(mainland, labels)[None].float(), size / 24)
+    around = spread(rgb, by_label(mainland, labels)[None], size / 24)
     labels, areas = label_components(known & ~dilate(by_label(mainland, labels), size / 80))
     # By hue and chroma, not tint and light: smoke and veils pale the screen that shows through, but do not turn it.
     colour, empty = chroma(rgb), chroma(around)

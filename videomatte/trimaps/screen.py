@@ -10,7 +10,7 @@ from torch import Tensor
 from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.clothes import TINT, foreign_islands
 from videomatte.trimaps.hue import LEAST_AREA, NARROW, WIDE, along, chroma, direction_of, share_of, tint_of, turn_from
-from videomatte.trimaps.spread import enlarge_mask, filled, shrink, spread
+from videomatte.trimaps.spread import as_weight, enlarge_mask, filled, shrink, spread
 from videomatte.types import finite_unit_range
 from videomatte.windows import box_mean, square_sums
 
@@ -81,28 +81,30 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     x, z = along(c, direction_of(hue, c))
     signal = x - WIDE * z.abs()
     candidate = (z.abs() < math.tan(math.radians(25)) * x) & (signal > 0.2 * brightest) & (brightest > 0.04)
-    if candidate.float().mean() < LEAST_AREA:
+    if candidate.count_nonzero() < LEAST_AREA * candidate.numel():
         return None
-    saturation = signal / brightest.clamp(min=1e-4)
-    known = candidate & (saturation > 0.5 * saturation[candidate].median())
-    known &= signal > 0.25 * _upper_quartile(signal[candidate])  # black things lit by the screen are saturated too
+    saturation, places = signal / brightest.clamp(min=1e-4), _places(candidate)
+    known = candidate & (saturation > 0.5 * _at(saturation, places).median())
+    known &= signal > 0.25 * _upper_quartile(_at(signal, places))  # black things lit by the screen are saturated too
     for blocks, least_slack in ((6, 0.3), (24, 0.2), (24, 0.12), (_BLOCKS, 0.06), (_BLOCKS, 0.02)):
-        plate = spread(small, known[None].float(), max(small.shape[-2:]) / blocks)
+        plate = spread(small, known[None], max(small.shape[-2:]) / blocks)
         share, tint = share_of(c, chroma(plate), WIDE), tint_of(small, plate)
         # Of a quarter of the pixels, medians are as good.
-        share_known, tint_known = (plane[::2, ::2][known[::2, ::2]] for plane in (share, tint))
+        places = _places(known[::2, ::2])
+        share_known, tint_known = (_at(plane[::2, ::2], places) for plane in (share, tint))
         slack = max(least_slack, 3 * 1.4826 * float((share_known - 1).abs_().median()))
         most_tint = max(least_slack / 2, TINT, 3 * 1.4826 * float(tint_known.median()))
         # Hair and soft edges show less of the screen and nothing shows more: lean to what shows more.
         known = candidate & (share > 1 - slack) & (share < 1 + 2 * slack) & (tint < most_tint)
-        if known.float().mean() < LEAST_AREA:
+        if known.count_nonzero() < LEAST_AREA * known.numel():
             return None
     coat = foreign_islands(small, known)
     if coat.any():
         known &= ~coat
-        plate = spread(small, known[None].float(), max(small.shape[-2:]) / blocks)
+        plate = spread(small, known[None], max(small.shape[-2:]) / blocks)
 
-    turn = float(turn_from(torch.atan2(c[1], c[0])[known], hue).median())
+    places = _places(known)
+    turn = float(turn_from(torch.atan2(_at(c[1], places), _at(c[0], places)), hue).median())
     return _against(rgb, small, plate, known, coat, hue + turn)
 
 
@@ -125,7 +127,7 @@ def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: T
         colour[:, rows], empty[:, rows] = chroma(smooth), here
         share[rows] = share_of(colour[:, rows], here, WIDE)
         torch.div(smooth.mean(0), bright.clamp_(min=1e-4), out=light[rows]).sub_(1)
-        weight = upper[rows] & (share[rows] >= 1) & (share[rows] < 1.2)
+        weight = as_weight(upper[rows] & (share[rows] >= 1) & (share[rows] < 1.2))
         torch.sub(share[rows], 1, out=sums[0, rows]).square_().mul_(weight)
         torch.square(light[rows], out=sums[1, rows]).mul_(weight)
         sums[2, rows] = weight
@@ -174,9 +176,17 @@ def empty_screen(rgb: Tensor, reduced: Tensor, screen: Tensor) -> Tensor:
     Convention:
         As :func:`spread`; a screen of one colour comes back as it was.
     """
-    known = shrink(screen[None].float(), _PLATE_PIXELS) == 1
+    known = shrink(as_weight(screen[None]), _PLATE_PIXELS) == 1
     picture, known = (reduced, known) if known.any() else (finite_unit_range(rgb), screen[None])
-    return spread(picture, known.float(), max(picture.shape[-2:]) / _BLOCKS)
+    return spread(picture, known, max(picture.shape[-2:]) / _BLOCKS)
+
+
+def _places(mask: Tensor) -> Tensor:
+    return mask.flatten().nonzero()[:, 0]
+
+
+def _at(plane: Tensor, places: Tensor) -> Tensor:
+    return plane.flatten().index_select(0, places)
 
 
 def _upper_quartile(values: Tensor) -> Tensor:
