@@ -10,7 +10,7 @@ from torch import Tensor
 from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.clothes import TINT, foreign_islands
 from videomatte.trimaps.hue import LEAST_AREA, NARROW, WIDE, along, chroma, direction_of, share_of, tint_of, turn_from
-from videomatte.trimaps.spread import as_weight, enlarge_mask, filled, shrink, spread
+from videomatte.trimaps.spread import as_weight, enlarge_mask, filled_blocks, shrink, spread
 from videomatte.types import finite_unit_range
 from videomatte.windows import box_mean, square_sums
 
@@ -115,23 +115,25 @@ def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: T
     enlarged = Enlarged(torch.cat([chroma(plate), plate.mean(0, keepdim=True)]), *size)
     # The outermost pixels are the next ones' again: scalers leave them darker, which would be an edge all around.
     edge = 1 if min(size) > 16 else 0
-    inner = rgb[..., edge : size[1] - edge]
-    colour, empty, share, light = (reduced.new_empty(*lead, *size) for lead in ((2,), (2,), (), ()))
-    # By the upper half alone, for the same reason as above: no edge gets into the noise.
-    upper, sums = enlarge_mask(known, size), reduced.new_empty(3, *size)
+    colour, empty, noise, share, light = (reduced.new_empty(*lead, *size) for lead in ((2,), (2,), (2,), (), ()))
+    upper, blocks = enlarge_mask(known, size), [max(1, round(n / (max(size) / 16))) for n in size]
+    sums = reduced.new_empty(3, size[0], blocks[1])
     for rows in strips(rgb):
         around = torch.arange(rows.start - 1, rows.stop + 1, device=rgb.device).clamp_(edge, size[0] - 1 - edge)
-        padded = F.pad(finite_unit_range(inner.index_select(1, around)), [edge + 1, edge + 1], mode="replicate")
-        smooth = square_sums(padded, 3).mul_(1 / 9)
+        inner = finite_unit_range(rgb.index_select(1, around))[..., edge : size[1] - edge]
+        first, last = (inner[..., at : at + 1].expand(-1, -1, edge + 1) for at in (0, inner.shape[2] - 1))
+        smooth = square_sums(torch.cat([first, inner, last], dim=2), 3).mul_(1 / 9)
         here, bright = (planes := enlarged.rows(rows))[:2], planes[2]
         colour[:, rows], empty[:, rows] = chroma(smooth), here
         share[rows] = share_of(colour[:, rows], here, WIDE)
         torch.div(smooth.mean(0), bright.clamp_(min=1e-4), out=light[rows]).sub_(1)
+        # By the upper half alone, for the same reason as above: no edge gets into the noise.
         weight = as_weight(upper[rows] & (share[rows] >= 1) & (share[rows] < 1.2))
-        torch.sub(share[rows], 1, out=sums[0, rows]).square_().mul_(weight)
-        torch.square(light[rows], out=sums[1, rows]).mul_(weight)
-        sums[2, rows] = weight
-    noise = filled(sums, max(size) / 16).clamp_(min=0).sqrt_()
+        squares = (share[rows] - 1).square_().mul_(weight), light[rows].square().mul_(weight)
+        sums[:, rows] = F.adaptive_avg_pool2d(torch.stack([*squares, weight]), (len(weight), blocks[1]))
+    enlarged = Enlarged(filled_blocks(F.adaptive_avg_pool2d(sums, blocks)), *size)
+    for rows in strips(rgb):
+        torch.sqrt(enlarged.rows(rows).clamp_(min=0), out=noise[:, rows])
     coat = enlarge_mask(coat, size)
     return Screen(colour, empty, share, light, noise[0], noise[1], coat, hue, reduced, plate)
 

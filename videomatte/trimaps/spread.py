@@ -7,7 +7,7 @@ from torch import Tensor
 from videomatte.strips import Enlarged, strips
 from videomatte.types import finite_unit_range, from_unit_range
 
-__all__ = ["as_weight", "enlarge", "enlarge_mask", "enlarge_pixels", "filled", "shrink", "spread"]
+__all__ = ["as_weight", "enlarge", "enlarge_mask", "enlarge_pixels", "filled_blocks", "shrink", "spread"]
 
 
 def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
@@ -27,8 +27,9 @@ def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
         Blocks tile the picture from the top left corner; between their centres the result is bilinear. A constant
         comes back as it was.
     """
-    weight = as_weight(weight)
-    return filled(torch.cat([values * weight, weight]), block)
+    size, weight = values.shape[-2:], as_weight(weight)
+    blocks = [max(1, round(n / block)) for n in size]
+    return enlarge(filled_blocks(F.adaptive_avg_pool2d(torch.cat([values * weight, weight]), blocks)), size)
 
 
 def as_weight(mask: Tensor) -> Tensor:
@@ -36,20 +37,18 @@ def as_weight(mask: Tensor) -> Tensor:
     return mask.view(torch.uint8).float() if mask.dtype == torch.bool else mask
 
 
-def filled(weighted: Tensor, block: float) -> Tensor:
-    """The same of ``[C + 1, H, W]``: values times their weight, and the weight."""
-    height, width = weighted.shape[-2:]
-    size = (max(1, round(height / block)), max(1, round(width / block)))
-    sums = [F.adaptive_avg_pool2d(weighted, size)]
-    while max(size) > 1:
-        size = ((size[0] + 1) // 2, (size[1] + 1) // 2)
-        sums.append(F.adaptive_avg_pool2d(sums[-1], size))
+def filled_blocks(weighted: Tensor) -> Tensor:
+    """The same block by block, ``[C, h, w]``; of values times their weight and the weight, means over each block,
+    ``[C + 1, h, w]``."""
+    sums = [weighted]
+    while max(size := sums[-1].shape[-2:]) > 1:
+        sums.append(F.adaptive_avg_pool2d(sums[-1], [(n + 1) // 2 for n in size]))
     result = sums[-1][:-1] / sums[-1][-1:].clamp(min=1e-9)
     for finer in reversed(sums[:-1]):
         coarse = F.interpolate(result[None], finer.shape[-2:], mode="bilinear", align_corners=False)[0]
         trust = (4 * finer[-1:]).clamp(max=1)  # a block of which a quarter is known speaks for itself
         result = coarse + trust * (finer[:-1] / finer[-1:].clamp(min=1e-9) - coarse)
-    return enlarge(result, (height, width))
+    return result
 
 
 def shrink(picture: Tensor, longer: int) -> Tensor:
