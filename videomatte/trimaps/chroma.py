@@ -84,19 +84,18 @@ class ChromaKey:
         hue, missing = found, False
         # Popped one by one, so that none is kept alive after its turn.
         for frame in chain((held.popleft() for _ in range(len(held))), rest):
-            screen = fit_screen(frame.rgb, hue)
-            if screen is None:
+            told = _told(frame, hue)
+            if told is None:
                 if not missing:
                     _log.warning("from frame %d on no screen shows: all is taken as foreground", frame.index)
                 missing = True
                 yield TrimapFrame(frame, torch.full_like(frame.rgb[:1], FOREGROUND, dtype=torch.uint8), "generated")
             else:
                 missing = False
-                trimap, bare = trimap_from_screen(screen)
-                hue += _PACE * (screen.hue - hue)
+                item, its_hue = told
+                hue += _PACE * (its_hue - hue)
                 hue = min(max(hue, found - _DRIFT), found + _DRIFT)
-                plate = empty_screen(frame.rgb, screen.reduced, bare) if bare.any() else screen.plate
-                yield TrimapFrame(frame, trimap, "generated", background=enlarge_pixels(plate, frame.rgb))
+                yield item
 
     def _nothing_found(self, first: int, last: int) -> str:
         where = f"frame {first}" if first == last else f"frames {first} to {last}"
@@ -110,6 +109,17 @@ class ChromaKey:
             f"no {self._name} screen in {where}: hardly a pixel is of that hue. Try --key auto, begin at a frame that "
             f"shows the screen (--start), or give trimaps (--trimap)"
         )
+
+
+def _told(frame: Frame, hue: float) -> tuple[TrimapFrame, float] | None:
+    """A frame with its trimap, and its screen's hue; a function, so that by the next frame all else is free again."""
+    screen = fit_screen(frame.rgb, hue)
+    if screen is None:
+        return None
+    trimap, bare = trimap_from_screen(screen)
+    plate = empty_screen(frame.rgb, screen.reduced, bare) if bare.count_nonzero() else screen.plate
+    background = enlarge_pixels(plate, frame.rgb)
+    return TrimapFrame(frame, trimap, "generated", background=background), screen.hue
 
 
 def trimap_from_screen(screen: Screen) -> tuple[Tensor, Tensor]:
