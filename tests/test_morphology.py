@@ -4,7 +4,15 @@ import scipy.ndimage
 import torch
 
 from videomatte.errors import ShapeError
-from videomatte.trimaps.morphology import box_around, dilate, dilate_square, erode, trimap_from_alpha, trimap_from_mask, trimap_of
+from videomatte.trimaps.morphology import (
+    box_around,
+    dilate,
+    dilate_square,
+    erode,
+    trimap_from_alpha,
+    trimap_from_mask,
+    trimap_of,
+)
 
 
 def blobs(seed, size=(67, 91), share=0.3):

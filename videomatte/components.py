@@ -35,8 +35,8 @@ def label_components(mask: Tensor) -> tuple[Tensor, Tensor]:
         raise ShapeError(f"label_components: mask must be [H, W] bool, got {list(mask.shape)} {mask.dtype}")
     starts = mask.clone()
     starts[:, 1:] &= ~mask[:, :-1]
-    # Of bytes, not bools, and into int32: a third of the time.
-    runs = starts.view(torch.uint8).flatten().cumsum(0, dtype=torch.int32).view_as(mask)  # from 1; right inside the mask only
+    # From 1; right inside the mask only. Of bytes, not bools, and into int32: a third of the time.
+    runs = starts.view(torch.uint8).flatten().cumsum(0, dtype=torch.int32).view_as(mask)
     run_count = int(runs[-1, -1]) if mask.numel() else 0
 
     # Two runs of neighbouring rows touch where their overlap begins: one edge an overlap.

@@ -44,8 +44,8 @@ def of_another_hue(colour: Tensor, empty: Tensor, noise: Tensor, reach: int) -> 
     """
     strength = dot(empty, empty).sqrt_().clamp_(min=1e-4)
     mean = box_mean(colour, reach)
-    across = along(mean, empty / strength)[1].abs_()
-    return (across > _FOREIGN_TURN * dot(mean, mean).sqrt_()) & (across > (3 * noise).clamp(min=_LEAST_ACROSS) * strength)
+    across, turned = along(mean, empty / strength)[1].abs_(), dot(mean, mean).sqrt_().mul_(_FOREIGN_TURN)
+    return (across > turned) & (across > (3 * noise).clamp(min=_LEAST_ACROSS) * strength)
 
 
 def foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:

@@ -116,8 +116,8 @@ def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: T
     # The outermost pixels are the next ones' again: scalers leave them darker, which would be an edge all around.
     edge = 1 if min(size) > 16 else 0
     colour, empty, noise, share, light = (reduced.new_empty(*lead, *size) for lead in ((2,), (2,), (2,), (), ()))
-    upper, blocks = enlarge_mask(known, size), [max(1, round(n / (max(size) / 16))) for n in size]
-    sums = reduced.new_empty(3, size[0], blocks[1])
+    rows_of_blocks, blocks_a_row = (max(1, round(n / (max(size) / 16))) for n in size)
+    upper, sums = enlarge_mask(known, size), reduced.new_empty(3, size[0], blocks_a_row)
     for rows in strips(rgb):
         around = torch.arange(rows.start - 1, rows.stop + 1, device=rgb.device).clamp_(edge, size[0] - 1 - edge)
         inner = finite_unit_range(rgb.index_select(1, around))[..., edge : size[1] - edge]
@@ -130,8 +130,8 @@ def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: T
         # By the upper half alone, for the same reason as above: no edge gets into the noise.
         weight = as_weight(upper[rows] & (share[rows] >= 1) & (share[rows] < 1.2))
         squares = (share[rows] - 1).square_().mul_(weight), light[rows].square().mul_(weight)
-        sums[:, rows] = F.adaptive_avg_pool2d(torch.stack([*squares, weight]), (len(weight), blocks[1]))
-    enlarged = Enlarged(filled_blocks(F.adaptive_avg_pool2d(sums, blocks)), *size)
+        sums[:, rows] = F.adaptive_avg_pool2d(torch.stack([*squares, weight]), (len(weight), blocks_a_row))
+    enlarged = Enlarged(filled_blocks(F.adaptive_avg_pool2d(sums, (rows_of_blocks, blocks_a_row))), *size)
     for rows in strips(rgb):
         torch.sqrt(enlarged.rows(rows).clamp_(min=0), out=noise[:, rows])
     coat = enlarge_mask(coat, size)

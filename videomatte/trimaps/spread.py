@@ -27,9 +27,10 @@ def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
         Blocks tile the picture from the top left corner; between their centres the result is bilinear. A constant
         comes back as it was.
     """
-    size, weight = values.shape[-2:], as_weight(weight)
-    blocks = [max(1, round(n / block)) for n in size]
-    return enlarge(filled_blocks(F.adaptive_avg_pool2d(torch.cat([values * weight, weight]), blocks)), size)
+    (height, width), weight = values.shape[-2:], as_weight(weight)
+    blocks = max(1, round(height / block)), max(1, round(width / block))
+    means = F.adaptive_avg_pool2d(torch.cat([values * weight, weight]), blocks)
+    return enlarge(filled_blocks(means), (height, width))
 
 
 def as_weight(mask: Tensor) -> Tensor:
@@ -40,9 +41,10 @@ def as_weight(mask: Tensor) -> Tensor:
 def filled_blocks(weighted: Tensor) -> Tensor:
     """The same block by block, ``[C, h, w]``; of values times their weight and the weight, means over each block,
     ``[C + 1, h, w]``."""
-    sums = [weighted]
-    while max(size := sums[-1].shape[-2:]) > 1:
-        sums.append(F.adaptive_avg_pool2d(sums[-1], [(n + 1) // 2 for n in size]))
+    sums, size = [weighted], tuple(weighted.shape[-2:])
+    while max(size) > 1:
+        size = ((size[0] + 1) // 2, (size[1] + 1) // 2)
+        sums.append(F.adaptive_avg_pool2d(sums[-1], size))
     result = sums[-1][:-1] / sums[-1][-1:].clamp(min=1e-9)
     for finer in reversed(sums[:-1]):
         coarse = F.interpolate(result[None], finer.shape[-2:], mode="bilinear", align_corners=False)[0]
@@ -52,13 +54,13 @@ def filled_blocks(weighted: Tensor) -> Tensor:
 
 
 def shrink(picture: Tensor, longer: int) -> Tensor:
-    """Pixels of any dtype, ``[C, H, W]``, as float32 and reduced to so many along the longer side, if there are more."""
+    """Pixels of any dtype, ``[C, H, W]``, as float32; reduced to so many along the longer side, if there are more."""
     factor = max(picture.shape[-2:]) / longer
     if factor <= 1:
         return finite_unit_range(picture)
-    size = [max(3, round(n / factor)) for n in picture.shape[-2:]]
+    height, width = (max(3, round(n / factor)) for n in picture.shape[-2:])
     # Plane by plane: asking the system for the memory of whole pictures takes longer than filling it.
-    return torch.cat([F.adaptive_avg_pool2d(finite_unit_range(plane), size) for plane in picture.split(1)])
+    return torch.stack([F.adaptive_avg_pool2d(finite_unit_range(plane)[None], (height, width))[0] for plane in picture])
 
 
 def enlarge(picture: Tensor, size: tuple[int, ...]) -> Tensor:
