@@ -3,7 +3,7 @@ import pytest
 import skimage.measure
 import torch
 
-from videomatte.components import by_label, label_components, largest_component, without_specks
+from videomatte.components import by_label, held_by_label, label_components, largest_component, without_specks
 from videomatte.errors import ShapeError
 
 
@@ -57,6 +57,15 @@ def test_each_pixel_gets_its_pieces_value() -> None:
     mask = torch.rand(23, 31) > 0.6
     labels, areas = label_components(mask)
     assert torch.equal(by_label(areas, labels), areas[labels])
+
+
+def test_each_piece_is_told_how_much_of_a_mask_it_holds() -> None:
+    mask, other = torch.rand(2, 23, 31, generator=torch.Generator().manual_seed(2)) > 0.6
+    labels, areas = label_components(mask)
+    held = held_by_label(other, labels, areas)
+    for label in range(1, len(areas)):
+        assert held[label] == ((labels == label) & other).sum()
+    assert held.sum() == mask.numel()
 
 
 def test_specks_go_and_pieces_of_the_least_size_stay() -> None:

@@ -4,7 +4,15 @@ import scipy.ndimage
 import torch
 
 from videomatte.errors import ShapeError
-from videomatte.trimaps.morphology import dilate, dilate_square, erode, trimap_from_alpha, trimap_from_mask, trimap_of
+from videomatte.trimaps.morphology import (
+    box_around,
+    dilate,
+    dilate_square,
+    erode,
+    trimap_from_alpha,
+    trimap_from_mask,
+    trimap_of,
+)
 
 
 def blobs(seed, size=(67, 91), share=0.3):
@@ -120,3 +128,12 @@ def test_the_device_does_not_change_the_result() -> None:
     mask = torch.from_numpy(blobs(0))
     for radius in (3, 17.5):
         assert torch.equal(dilate(mask.cuda(), radius).cpu(), dilate(mask, radius))
+
+
+def test_the_box_around_a_mask_is_scipys_and_its_margin_ends_at_the_border() -> None:
+    mask = torch.zeros(40, 50, dtype=torch.bool)
+    assert box_around(mask) is None
+    mask[3, 20] = mask[31, 7] = mask[12, 33] = True
+    (expected,) = scipy.ndimage.find_objects(mask.int().numpy())
+    assert box_around(mask) == expected
+    assert mask[box_around(mask, 5)].shape == (37, 37)  # from row 0, of which 3 are missing above

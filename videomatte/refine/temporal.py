@@ -23,7 +23,7 @@ from torch import Tensor
 from videomatte.errors import UsageError
 from videomatte.flow import Described, describe, estimate_both_flows, flow_confidence, is_cut, resize_flow, warp_at
 from videomatte.strips import Enlarged
-from videomatte.trimaps.morphology import dilate_square
+from videomatte.trimaps.morphology import box_around, dilate_square
 from videomatte.trimaps.small import reduced_picture
 from videomatte.types import UNKNOWN, MatteFrame, finite_unit_range
 
@@ -92,9 +92,10 @@ class Temporal:
             neighbours.append((before.matte, here.before.back))
         if after is not None and here.after is not None:
             neighbours.append((after.matte, here.after.there))
-        if not neighbours or not unknown.any():
+        box = box_around(unknown)
+        if not neighbours or box is None:
             return matte
-        places = _Places.of(unknown)
+        places = _Places.of(unknown, box)
         picture = _picture(_at(matte.frame.rgb, places.near))
         unknown = places.near[places.unknown]
         own = torch.cat([_at(layer, unknown) for layer in _layers(matte)])
@@ -136,9 +137,9 @@ class _Places:
     """``[M]``: how many of the 3 x 3 pixels around each that is unknown are no margin."""
 
     @classmethod
-    def of(cls, unknown: Tensor) -> _Places:
-        """Of ``[H, W]`` bool, true somewhere."""
-        rows, columns = _around(unknown)
+    def of(cls, unknown: Tensor, box: tuple[slice, slice]) -> _Places:
+        """Of ``[H, W]`` bool and the rows and columns that hold it."""
+        rows, columns = box
         inner = unknown[rows, columns]
         height, width = inner.shape
         near = dilate_square(inner, 1)
@@ -252,8 +253,3 @@ def _at(planes: Tensor, places: Tensor) -> Tensor:
 
 def _put(planes: Tensor, places: Tensor, values: Tensor) -> Tensor:
     return planes.flatten(1).index_copy(1, places, values).view_as(planes)
-
-
-def _around(mask: Tensor) -> tuple[slice, slice]:
-    rows, columns = (mask.any(dim=dim).nonzero() for dim in (1, 0))
-    return tuple(slice(int(lines[0]), int(lines[-1]) + 1) for lines in (rows, columns))  # type: ignore[return-value]

@@ -12,11 +12,10 @@ towards alpha 0, where that would be noise divided by nothing, colours nearby ta
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from videomatte.errors import ShapeError
-from videomatte.refine.foreground import Layers, check_layers
+from videomatte.refine.foreground import Layers, as_batch, check_layers
 
 __all__ = ["unmix"]
 
@@ -51,4 +50,4 @@ def unmix(image: Tensor, alpha: Tensor, plate: Tensor) -> Tensor:
         Layers.solve(picture, cover, known, STIFFNESS).foreground(picture, cover)
         for picture, cover, known in zip(image.float(), alpha.float(), plate.float(), strict=True)
     ]
-    return torch.stack(foregrounds)
+    return as_batch(foregrounds)

@@ -25,8 +25,8 @@ from videomatte.trimaps.hue import chroma, find_hue
 from videomatte.trimaps.morphology import dilate, dilate_square, erode
 from videomatte.trimaps.screen import Screen, empty_screen, fit_screen, smoothed
 from videomatte.trimaps.silhouette import around, hangs_together, opaque, trimap_of_silhouette
-from videomatte.trimaps.spread import enlarge
-from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame, finite_unit_range, from_unit_range
+from videomatte.trimaps.spread import enlarge_pixels
+from videomatte.types import BACKGROUND, FOREGROUND, Frame, TrimapFrame
 
 __all__ = ["ChromaKey", "trimap_from_screen"]
 
@@ -76,7 +76,7 @@ class ChromaKey:
         found: float | None = None
         while found is None and len(held) < _LOOK_AHEAD and (frame := next(rest, None)) is not None:
             held.append(frame)
-            found = find_hue(finite_unit_range(frame.rgb), self._centre, self._reach, must_be_plain=self._must_be_plain)
+            found = find_hue(frame.rgb, self._centre, self._reach, must_be_plain=self._must_be_plain)
         if found is None:
             if held:
                 raise InputError(self._nothing_found(held[0].index, held[-1].index))
@@ -84,21 +84,18 @@ class ChromaKey:
         hue, missing = found, False
         # Popped one by one, so that none is kept alive after its turn.
         for frame in chain((held.popleft() for _ in range(len(held))), rest):
-            picture = finite_unit_range(frame.rgb)
-            screen = fit_screen(picture, hue)
-            if screen is None:
+            told = _told(frame, hue)
+            if told is None:
                 if not missing:
                     _log.warning("from frame %d on no screen shows: all is taken as foreground", frame.index)
                 missing = True
                 yield TrimapFrame(frame, torch.full_like(frame.rgb[:1], FOREGROUND, dtype=torch.uint8), "generated")
             else:
                 missing = False
-                trimap, bare = trimap_from_screen(screen)
-                hue += _PACE * (screen.hue - hue)
+                item, its_hue = told
+                hue += _PACE * (its_hue - hue)
                 hue = min(max(hue, found - _DRIFT), found + _DRIFT)
-                size = picture.shape[1:]
-                plate = empty_screen(picture, screen.reduced, bare) if bare.any() else enlarge(screen.plate, size)
-                yield TrimapFrame(frame, trimap, "generated", background=from_unit_range(plate, frame.rgb.dtype))
+                yield item
 
     def _nothing_found(self, first: int, last: int) -> str:
         where = f"frame {first}" if first == last else f"frames {first} to {last}"
@@ -112,6 +109,17 @@ class ChromaKey:
             f"no {self._name} screen in {where}: hardly a pixel is of that hue. Try --key auto, begin at a frame that "
             f"shows the screen (--start), or give trimaps (--trimap)"
         )
+
+
+def _told(frame: Frame, hue: float) -> tuple[TrimapFrame, float] | None:
+    """A frame with its trimap, and its screen's hue; a function, so that by the next frame all else is free again."""
+    screen = fit_screen(frame.rgb, hue)
+    if screen is None:
+        return None
+    trimap, bare = trimap_from_screen(screen)
+    plate = empty_screen(frame.rgb, screen.reduced, bare) if bare.count_nonzero() else screen.plate
+    background = enlarge_pixels(plate, frame.rgb)
+    return TrimapFrame(frame, trimap, "generated", background=background), screen.hue
 
 
 def trimap_from_screen(screen: Screen) -> tuple[Tensor, Tensor]:
@@ -146,9 +154,9 @@ def trimap_from_screen(screen: Screen) -> tuple[Tensor, Tensor]:
         torch.logical_and(weak[rows], (share < 0.6).logical_or_(departure > 4), out=strong[rows])
     subject = hangs_together(weak, strong, size)
     trimap = torch.full_like(subject, BACKGROUND, dtype=torch.uint8)
-    if not subject.any():
-        return trimap[None], trimap == BACKGROUND
     box = around(subject, size)  # all the rest is background
+    if box is None:
+        return trimap[None], trimap == BACKGROUND
     # The core's edge is drawn back by as much as colours may be averaged over.
     here = smoothed(screen.within(box), _CLEAN, max(2, size // 160))
     deep = subject[box] & (here.strict_share < 0.15) & (here.share < 0.5)

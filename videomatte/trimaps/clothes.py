@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from videomatte.components import by_label, label_components, without_specks
-from videomatte.trimaps.hue import along, chroma, tint_of
+from videomatte.trimaps.hue import along, chroma, dot, tint_of
 from videomatte.trimaps.morphology import dilate, erode
 from videomatte.trimaps.spread import spread
 from videomatte.windows import box_mean
@@ -42,10 +42,10 @@ def of_another_hue(colour: Tensor, empty: Tensor, noise: Tensor, reach: int) -> 
     Convention:
         Squares are centred on their pixel: nothing moves.
     """
-    strength = torch.hypot(*empty).clamp(min=1e-4)
+    strength = dot(empty, empty).sqrt_().clamp_(min=1e-4)
     mean = box_mean(colour, reach)
-    across = along(mean, empty / strength)[1].abs()
-    return (across > _FOREIGN_TURN * torch.hypot(*mean)) & (across > (3 * noise).clamp(min=_LEAST_ACROSS) * strength)
+    across, turned = along(mean, empty / strength)[1].abs_(), dot(mean, mean).sqrt_().mul_(_FOREIGN_TURN)
+    return (across > turned) & (across > (3 * noise).clamp(min=_LEAST_ACROSS) * strength)
 
 
 def foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
     mainland[0] = False
     if not mainland.any():
         return torch.zeros_like(known)
-    around = spread(rgb, by_label(mainland, labels)[None].float(), size / 24)
+    around = spread(rgb, by_label(mainland, labels)[None], size / 24)
     labels, areas = label_components(known & ~dilate(by_label(mainland, labels), size / 80))
     # By hue and chroma, not tint and light: smoke and veils pale the screen that shows through, but do not turn it.
     colour, empty = chroma(rgb), chroma(around)

@@ -24,6 +24,7 @@ __all__ = [
     "along",
     "chroma",
     "direction_of",
+    "dot",
     "find_hue",
     "key_signal",
     "share_of",
@@ -68,7 +69,7 @@ def find_hue(rgb: Tensor, centre: float, reach: float, *, must_be_plain: bool) -
     always shows, and a subject seldom) weighs as much as all the rest.
 
     Args:
-        rgb: ``[3, H, W]`` float32, 1.0 at white.
+        rgb: ``[3, H, W]``, pixels of any dtype.
         centre: the middle of the hues to look at, in radians.
         reach: how far these go on either side, in radians.
         must_be_plain: accept only what looks like a painted wall or hung cloth: at the border, of one even hue, with
@@ -122,6 +123,14 @@ def direction_of(hue: float, like: Tensor) -> Tensor:
     return torch.tensor([math.cos(hue), math.sin(hue)], device=like.device).view(2, 1, 1)
 
 
+def dot(one: Tensor, other: Tensor) -> Tensor:
+    """Scalar products over a few planes, ``[C, ...]`` to ``[...]``: half of the time that a sum of products takes."""
+    total = one[0] * other[0]
+    for plane, factor in zip(one[1:], other[1:], strict=True):
+        total.addcmul_(plane, factor)
+    return total
+
+
 def along(c: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     """Colours in the plane of chroma, ``[2, H, W]``, along a direction and across it, as multiples of its length."""
     (a, b), (x, y) = c, direction
@@ -138,13 +147,14 @@ def tint_of(rgb: Tensor, plate: Tensor) -> Tensor:
     """How far colours lie from the ray from black through the screen's, in units of its length: 0 for the screen in any
     light. The chromaticity distortion of Horprasert et al., "A statistical approach for real-time robust background
     subtraction and shadow detection", ICCV Frame-Rate Workshop 1999."""
-    length = plate.square().sum(0).clamp_(min=1e-6)
-    light = (rgb * plate).sum(0).div_(length)
-    return torch.addcmul(rgb, light, plate, value=-1).square_().sum(0).div_(length).sqrt_()
+    length = dot(plate, plate).clamp_(min=1e-6)
+    light = dot(rgb, plate).div_(length)
+    apart = torch.addcmul(rgb, light, plate, value=-1)
+    return dot(apart, apart).div_(length).sqrt_()
 
 
 def share_of(c: Tensor, plate: Tensor, slope: float) -> Tensor:
     """The key signal over the screen's own, of colours and of the screen's in the plane of chroma."""
     towards, across = along(c, plate)
-    strength = (plate[0] * plate[0]).addcmul_(plate[1], plate[1]).clamp_(min=1e-8)
+    strength = dot(plate, plate).clamp_(min=1e-8)
     return towards.sub_(across.abs_(), alpha=slope).div_(strength)

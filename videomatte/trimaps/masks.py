@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from videomatte.components import by_label, label_components
+from videomatte.components import by_label, held_by_label, label_components
 from videomatte.errors import InputError, ShapeError, UsageError
 from videomatte.trimaps.companions import Companions
 from videomatte.trimaps.morphology import erode, trimap_of
@@ -88,7 +88,7 @@ def trimap_from_soft_mask(mask: Tensor, width: float) -> Tensor:
     labels, areas = label_components(yes)
     while radius >= 1:
         radius /= 2
-        lost = torch.bincount(labels[foreground], minlength=len(areas)) == 0
+        lost = held_by_label(foreground, labels, areas) == 0
         lost[0] = False
         if not lost.any():
             break

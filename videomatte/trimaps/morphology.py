@@ -14,7 +14,7 @@ from torch import Tensor
 from videomatte.errors import ShapeError
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN
 
-__all__ = ["dilate", "dilate_square", "erode", "trimap_from_alpha", "trimap_from_mask", "trimap_of"]
+__all__ = ["box_around", "dilate", "dilate_square", "erode", "trimap_from_alpha", "trimap_from_mask", "trimap_of"]
 
 OPAQUE, TRANSPARENT = 253.5 / 255, 1.5 / 255
 """Alphas surely in front and surely behind: the last 8-bit step at either end is dirt more often than softness."""
@@ -87,6 +87,27 @@ def erode(mask: Tensor, radius: float) -> Tensor:
     Arguments, errors and convention as :func:`dilate`; the picture's border shrinks nothing.
     """
     return ~dilate(~mask, radius)
+
+
+def box_around(mask: Tensor, margin: int = 0) -> tuple[slice, slice] | None:
+    """The rows and columns that hold a mask and some pixels around it.
+
+    Args:
+        mask: ``[H, W]`` bool.
+        margin: pixels to each side, as far as the picture goes.
+
+    Returns:
+        Rows and columns; ``None`` of an empty mask.
+
+    Convention:
+        The same pixel numbers as the mask's.
+    """
+    # The largest byte of lines is found in a twentieth of the time that any true pixel is.
+    lines = [mask.view(torch.uint8).amax(dim).nonzero() for dim in (1, 0)]
+    if not len(lines[0]):
+        return None
+    rows, columns = (slice(max(0, int(at[0]) - margin), int(at[-1]) + 1 + margin) for at in lines)
+    return rows, columns
 
 
 def trimap_of(foreground: Tensor, background: Tensor) -> Tensor:

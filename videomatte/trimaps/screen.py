@@ -10,7 +10,8 @@ from torch import Tensor
 from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.clothes import TINT, foreign_islands
 from videomatte.trimaps.hue import LEAST_AREA, NARROW, WIDE, along, chroma, direction_of, share_of, tint_of, turn_from
-from videomatte.trimaps.spread import enlarge, enlarge_mask, filled, shrink, spread
+from videomatte.trimaps.spread import as_weight, enlarge_mask, filled_blocks, shrink, spread
+from videomatte.types import finite_unit_range
 from videomatte.windows import box_mean, square_sums
 
 __all__ = ["Screen", "empty_screen", "fit_screen", "smoothed"]
@@ -65,7 +66,7 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     are followed, and no threshold is the same for the whole picture.
 
     Args:
-        rgb: ``[3, H, W]`` float32, 1.0 at white.
+        rgb: ``[3, H, W]``, pixels of any dtype.
         hue: about which the screen is looked for, in radians.
 
     Returns:
@@ -80,28 +81,30 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     x, z = along(c, direction_of(hue, c))
     signal = x - WIDE * z.abs()
     candidate = (z.abs() < math.tan(math.radians(25)) * x) & (signal > 0.2 * brightest) & (brightest > 0.04)
-    if candidate.float().mean() < LEAST_AREA:
+    if candidate.count_nonzero() < LEAST_AREA * candidate.numel():
         return None
-    saturation = signal / brightest.clamp(min=1e-4)
-    known = candidate & (saturation > 0.5 * saturation[candidate].median())
-    known &= signal > 0.25 * _upper_quartile(signal[candidate])  # black things lit by the screen are saturated too
+    saturation, places = signal / brightest.clamp(min=1e-4), _places(candidate)
+    known = candidate & (saturation > 0.5 * _at(saturation, places).median())
+    known &= signal > 0.25 * _upper_quartile(_at(signal, places))  # black things lit by the screen are saturated too
     for blocks, least_slack in ((6, 0.3), (24, 0.2), (24, 0.12), (_BLOCKS, 0.06), (_BLOCKS, 0.02)):
-        plate = spread(small, known[None].float(), max(small.shape[-2:]) / blocks)
+        plate = spread(small, known[None], max(small.shape[-2:]) / blocks)
         share, tint = share_of(c, chroma(plate), WIDE), tint_of(small, plate)
         # Of a quarter of the pixels, medians are as good.
-        share_known, tint_known = (plane[::2, ::2][known[::2, ::2]] for plane in (share, tint))
+        places = _places(known[::2, ::2])
+        share_known, tint_known = (_at(plane[::2, ::2], places) for plane in (share, tint))
         slack = max(least_slack, 3 * 1.4826 * float((share_known - 1).abs_().median()))
         most_tint = max(least_slack / 2, TINT, 3 * 1.4826 * float(tint_known.median()))
         # Hair and soft edges show less of the screen and nothing shows more: lean to what shows more.
         known = candidate & (share > 1 - slack) & (share < 1 + 2 * slack) & (tint < most_tint)
-        if known.float().mean() < LEAST_AREA:
+        if known.count_nonzero() < LEAST_AREA * known.numel():
             return None
     coat = foreign_islands(small, known)
     if coat.any():
         known &= ~coat
-        plate = spread(small, known[None].float(), max(small.shape[-2:]) / blocks)
+        plate = spread(small, known[None], max(small.shape[-2:]) / blocks)
 
-    turn = float(turn_from(torch.atan2(c[1], c[0])[known], hue).median())
+    places = _places(known)
+    turn = float(turn_from(torch.atan2(_at(c[1], places), _at(c[0], places)), hue).median())
     return _against(rgb, small, plate, known, coat, hue + turn)
 
 
@@ -112,22 +115,25 @@ def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: T
     enlarged = Enlarged(torch.cat([chroma(plate), plate.mean(0, keepdim=True)]), *size)
     # The outermost pixels are the next ones' again: scalers leave them darker, which would be an edge all around.
     edge = 1 if min(size) > 16 else 0
-    inner = rgb[None, :, edge : size[0] - edge, edge : size[1] - edge]
-    padded = F.pad(inner, [edge + 1] * 4, mode="replicate")[0]
-    colour, empty, share, light = (rgb.new_empty(*lead, *size) for lead in ((2,), (2,), (), ()))
-    # By the upper half alone, for the same reason as above: no edge gets into the noise.
-    upper, sums = enlarge_mask(known, size), rgb.new_empty(3, *size)
+    colour, empty, noise, share, light = (reduced.new_empty(*lead, *size) for lead in ((2,), (2,), (2,), (), ()))
+    rows_of_blocks, blocks_a_row = (max(1, round(n / (max(size) / 16))) for n in size)
+    upper, sums = enlarge_mask(known, size), reduced.new_empty(3, size[0], blocks_a_row)
     for rows in strips(rgb):
-        smooth = square_sums(padded[:, rows.start : rows.stop + 2], 3).mul_(1 / 9)
+        around = torch.arange(rows.start - 1, rows.stop + 1, device=rgb.device).clamp_(edge, size[0] - 1 - edge)
+        inner = finite_unit_range(rgb.index_select(1, around))[..., edge : size[1] - edge]
+        first, last = (inner[..., at : at + 1].expand(-1, -1, edge + 1) for at in (0, inner.shape[2] - 1))
+        smooth = square_sums(torch.cat([first, inner, last], dim=2), 3).mul_(1 / 9)
         here, bright = (planes := enlarged.rows(rows))[:2], planes[2]
         colour[:, rows], empty[:, rows] = chroma(smooth), here
         share[rows] = share_of(colour[:, rows], here, WIDE)
         torch.div(smooth.mean(0), bright.clamp_(min=1e-4), out=light[rows]).sub_(1)
-        weight = upper[rows] & (share[rows] >= 1) & (share[rows] < 1.2)
-        torch.sub(share[rows], 1, out=sums[0, rows]).square_().mul_(weight)
-        torch.square(light[rows], out=sums[1, rows]).mul_(weight)
-        sums[2, rows] = weight
-    noise = filled(sums, max(size) / 16).clamp_(min=0).sqrt_()
+        # By the upper half alone, for the same reason as above: no edge gets into the noise.
+        weight = as_weight(upper[rows] & (share[rows] >= 1) & (share[rows] < 1.2))
+        squares = (share[rows] - 1).square_().mul_(weight), light[rows].square().mul_(weight)
+        sums[:, rows] = F.adaptive_avg_pool2d(torch.stack([*squares, weight]), (len(weight), blocks_a_row))
+    enlarged = Enlarged(filled_blocks(F.adaptive_avg_pool2d(sums, (rows_of_blocks, blocks_a_row))), *size)
+    for rows in strips(rgb):
+        torch.sqrt(enlarged.rows(rows).clamp_(min=0), out=noise[:, rows])
     coat = enlarge_mask(coat, size)
     return Screen(colour, empty, share, light, noise[0], noise[1], coat, hue, reduced, plate)
 
@@ -161,20 +167,28 @@ def empty_screen(rgb: Tensor, reduced: Tensor, screen: Tensor) -> Tensor:
     subject; fair hair that the screen shines through looks so, too, and pales what is behind it.
 
     Args:
-        rgb: ``[3, H, W]`` float32, 1.0 at white.
+        rgb: ``[3, H, W]``, pixels of any dtype.
         reduced: ``[3, h, w]``, the same reduced, as :attr:`Screen.reduced`.
         screen: ``[H, W]`` bool: surely nothing but screen. True somewhere.
 
     Returns:
-        ``[3, H, W]`` float32.
+        ``[3, h, w]`` float32, or ``[3, H, W]`` where the screen is seen in so narrow places only that the reduced
+        picture shows it nowhere alone.
 
     Convention:
         As :func:`spread`; a screen of one colour comes back as it was.
     """
-    known = shrink(screen[None].float(), _PLATE_PIXELS) == 1
-    if not known.any():
-        return spread(rgb, screen[None].float(), max(rgb.shape[-2:]) / _BLOCKS)
-    return enlarge(spread(reduced, known.float(), max(reduced.shape[-2:]) / _BLOCKS), rgb.shape[-2:])
+    known = shrink(as_weight(screen[None]), _PLATE_PIXELS) == 1
+    picture, known = (reduced, known) if known.any() else (finite_unit_range(rgb), screen[None])
+    return spread(picture, known, max(picture.shape[-2:]) / _BLOCKS)
+
+
+def _places(mask: Tensor) -> Tensor:
+    return mask.flatten().nonzero()[:, 0]
+
+
+def _at(plane: Tensor, places: Tensor) -> Tensor:
+    return plane.flatten().index_select(0, places)
 
 
 def _upper_quartile(values: Tensor) -> Tensor:
