@@ -53,7 +53,8 @@ class ChromaKey:
 
     Frames are looked at one by one, and each comes with the picture of its empty screen as the background. Should no
     part of a frame show the screen, as after a cut or with the subject right before the lens, all of it is taken as
-    foreground, with a warning; a frame of nothing but screen is all background.
+    foreground, with a warning; a frame of nothing but screen is all background. Of the frame before one thing alone is
+    known: where clothes were of nearly the screen's colour, which need less evidence there.
 
     Args:
         key: the screen's colour: ``auto`` (any even colour from yellow-green to blue that shows at the border),
@@ -81,11 +82,12 @@ class ChromaKey:
             if held:
                 raise InputError(self._nothing_found(held[0].index, held[-1].index))
             return
-        hue, missing = found, False
+        hue, missing, coat = found, False, None
         # Popped one by one, so that none is kept alive after its turn.
         for frame in chain((held.popleft() for _ in range(len(held))), rest):
             picture = finite_unit_range(frame.rgb)
-            screen = fit_screen(picture, hue)
+            screen = fit_screen(picture, hue, coat)
+            coat = None if screen is None else screen.coat
             if screen is None:
                 if not missing:
                     _log.warning("from frame %d on no screen shows: all is taken as foreground", frame.index)
