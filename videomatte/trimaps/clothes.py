@@ -54,7 +54,7 @@ def of_another_hue(colour: Tensor, empty: Tensor, noise: Tensor, reach: int) -> 
 
 
 def foreign_islands(rgb: Tensor, known: Tensor, before: Tensor | None = None) -> Tensor:
-    """Pieces of what was taken for the screen that are a coat of nearly its colour.
+    """Pieces of what was taken for the screen that are a coat of nearly its colour, and what is between them.
 
     They lie within the subject, or between it and the picture's lower border, and are of another hue than the screen
     around, or of much more chroma. A gap under an arm shows the same screen, if darker.
@@ -66,7 +66,7 @@ def foreign_islands(rgb: Tensor, known: Tensor, before: Tensor | None = None) ->
             enough, so that no coat comes and goes with the noise.
 
     Returns:
-        ``[H, W]`` bool, a part of ``known``.
+        ``[H, W]`` bool: a part of ``known``, and what lies between the pieces of a coat.
 
     Convention:
         Pixel on pixel.
@@ -92,9 +92,10 @@ def foreign_islands(rgb: Tensor, known: Tensor, before: Tensor | None = None) ->
     )
     brighter = (strength > _BRIGHTER * strength_around) & (areas > (size / 100) ** 2)
     brighter[0] = False
-    return _turned(colour, empty, labels > 0, torch.zeros_like(known) if before is None else before) | by_label(
-        brighter, labels
-    )
+    coat = _turned(colour, empty, labels > 0, torch.zeros_like(known) if before is None else before)
+    # What lies between two pieces of cloth and is no screen is cloth of another colour, or in front of it.
+    between = erode(dilate(coat, size / 100), size / 100) & ~without_specks(known & ~coat, 4)
+    return coat | between | by_label(brighter, labels)
 
 
 def _turned(colour: Tensor, empty: Tensor, islands: Tensor, before: Tensor) -> Tensor:
