@@ -15,7 +15,7 @@ from videomatte.composite import over
 from videomatte.errors import InputError, UsageError
 from videomatte.scenes import SceneSettings, render
 from videomatte.trimaps import ChromaKey
-from videomatte.trimaps.clothes import of_another_hue
+from videomatte.trimaps.clothes import foreign_islands, of_another_hue
 from videomatte.trimaps.hue import chroma, find_hue
 from videomatte.trimaps.screen import empty_screen, fit_screen
 from videomatte.trimaps.spread import spread
@@ -222,6 +222,73 @@ def test_a_coat_of_nearly_the_screens_colour_stays_and_a_gap_in_shadow_does_not(
     # By chroma alone all of it would be screen; parts of the coat are in doubt, but none is lost.
     assert (alpha[trimap == BACKGROUND] > 0.5).sum() == 0
     assert (trimap[:, 130:] == FOREGROUND).any()
+
+
+def turned(rgb, degrees):
+    """Colours turned about the axis of greys, by Rodrigues' formula."""
+    angle, cross = math.radians(degrees), torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    turn = math.cos(angle) * torch.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) / 3
+    return torch.einsum("ij,jhw->ihw", turn, rgb)
+
+
+def islands(patch, fill, before=None):
+    """A screen, a subject that is no screen from its middle to the lower border, and a patch of it that may be."""
+    green = screen(COLOURS["green"], size=(288, 512), fall=0.2)
+    known = torch.ones(288, 512, dtype=torch.bool)
+    known[100:, 150:360] = False
+    known |= patch
+    return foreign_islands(torch.where(patch, fill(green), green), known, before)
+
+
+def place(side, top=200, left=200):
+    mask = torch.zeros(288, 512, dtype=torch.bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def test_clothes_in_small_pieces_around_the_least_turn_are_one() -> None:
+    """A print whose pieces, each of a thousandth of the picture, are turned by 7 to 13 degrees."""
+    cells = torch.stack(torch.meshgrid(torch.arange(288), torch.arange(512), indexing="ij"))
+    print_ = (cells % 16 < 13).all(0) & (torch.arange(512) >= 180) & (torch.arange(512) < 330)
+    print_[:150] = False
+    angle = 10 + 3 * torch.where((cells // 16).sum(0) % 2 == 0, 1.0, -1.0)
+    found = islands(print_, lambda rgb: torch.where(angle > 10, turned(rgb, 13), turned(rgb, 7)))
+    # All but pixels that grain turns back.
+    assert found[print_].float().mean() > 0.99
+    found[150:, 180:330] = False
+    assert not found.any()
+    assert not islands(print_, lambda rgb: turned(rgb, 4)).any()
+    assert not islands(print_, lambda rgb: 0.8 * rgb).any()
+
+
+def test_between_strands_the_screen_itself_shows() -> None:
+    """As large and as much turned on average as clothes are."""
+    strands = place(80, top=120)
+    stripes = torch.arange(512) % 8 < 4
+    assert islands(strands, lambda rgb: turned(rgb, 15)).sum() > 0.95 * strands.sum()
+    assert not islands(strands, lambda rgb: torch.where(stripes, turned(rgb, 30), rgb)).any()
+
+
+def test_a_coat_that_was_there_needs_half_the_evidence() -> None:
+    """Of 0.006 of the picture; one that was elsewhere helps as little as none."""
+    for side, alone, helped in ((34, True, True), (26, False, True), (18, False, False)):
+        patch = place(side)
+        for before, expected in ((None, alone), (place(side, 205, 205), helped), (place(side, 110, 300), alone)):
+            found = islands(patch, lambda rgb: turned(rgb, 14), before)
+            assert bool(found.any()) == expected, (side, before is None)
+            assert not (found & ~patch).any()
+
+
+def test_what_lies_between_pieces_of_cloth_is_cloth_but_for_a_gap() -> None:
+    """Dark stripes of a print, and a gap as wide, through which the screen shows in shadow."""
+    print_ = place(80, top=120)
+    print_[:, 240:246] = False  # of the subject's: islands() leaves it out of what was taken for the screen
+    cloth, gap = place(80, top=120), torch.zeros_like(print_)
+    gap[120:200, 220:226] = True
+    found = islands(print_, lambda rgb: torch.where(gap, 0.8 * rgb, turned(rgb, 15)))
+    assert found[cloth & ~gap].float().mean() > 0.95
+    assert not found[:, 221:225].any()
+    assert not (found & ~cloth).any()
 
 
 @pytest.mark.parametrize(("backdrop", "shirt"), [("green", (0.2, 0.55, 0.5)), ("blue", (0.3, 0.6, 0.6))])

@@ -53,7 +53,8 @@ class ChromaKey:
 
     Frames are looked at one by one, and each comes with the picture of its empty screen as the background. Should no
     part of a frame show the screen, as after a cut or with the subject right before the lens, all of it is taken as
-    foreground, with a warning; a frame of nothing but screen is all background.
+    foreground, with a warning; a frame of nothing but screen is all background. Of the frame before one thing alone is
+    known: where clothes were of nearly the screen's colour, which need less evidence there.
 
     Args:
         key: the screen's colour: ``auto`` (any even colour from yellow-green to blue that shows at the border),
@@ -81,18 +82,19 @@ class ChromaKey:
             if held:
                 raise InputError(self._nothing_found(held[0].index, held[-1].index))
             return
-        hue, missing = found, False
+        hue, missing, coat = found, False, None
         # Popped one by one, so that none is kept alive after its turn.
         for frame in chain((held.popleft() for _ in range(len(held))), rest):
-            told = _told(frame, hue)
+            told = _told(frame, hue, coat)
             if told is None:
+                coat = None
                 if not missing:
                     _log.warning("from frame %d on no screen shows: all is taken as foreground", frame.index)
                 missing = True
                 yield TrimapFrame(frame, torch.full_like(frame.rgb[:1], FOREGROUND, dtype=torch.uint8), "generated")
             else:
                 missing = False
-                item, its_hue = told
+                item, its_hue, coat = told
                 hue += _PACE * (its_hue - hue)
                 hue = min(max(hue, found - _DRIFT), found + _DRIFT)
                 yield item
@@ -111,15 +113,16 @@ class ChromaKey:
         )
 
 
-def _told(frame: Frame, hue: float) -> tuple[TrimapFrame, float] | None:
-    """A frame with its trimap, and its screen's hue; a function, so that by the next frame all else is free again."""
-    screen = fit_screen(frame.rgb, hue)
+def _told(frame: Frame, hue: float, before: Tensor | None) -> tuple[TrimapFrame, float, Tensor] | None:
+    """A frame with its trimap, its screen's hue and its coat, given the coat of the frame before; a function, so that
+    by the next frame all else is free again."""
+    screen = fit_screen(frame.rgb, hue, before)
     if screen is None:
         return None
     trimap, bare = trimap_from_screen(screen)
     plate = empty_screen(frame.rgb, screen.reduced, bare) if bare.count_nonzero() else screen.plate
     background = enlarge_pixels(plate, frame.rgb)
-    return TrimapFrame(frame, trimap, "generated", background=background), screen.hue
+    return TrimapFrame(frame, trimap, "generated", background=background), screen.hue, screen.coat
 
 
 def trimap_from_screen(screen: Screen) -> tuple[Tensor, Tensor]:

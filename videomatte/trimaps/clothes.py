@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from videomatte.components import by_label, label_components, without_specks
+from videomatte.components import by_label, held_by_label, label_components, without_specks
 from videomatte.trimaps.hue import along, chroma, dot, tint_of
 from videomatte.trimaps.morphology import dilate, erode
 from videomatte.trimaps.spread import spread
@@ -18,6 +18,11 @@ TINT = 0.08
 creases are where cloth lights cloth."""
 _FOREIGN_TURN = math.sin(math.radians(10))
 """By how much another hue than the screen's is turned from it."""
+_SLIGHT_TURN = math.sin(math.radians(5))
+"""The same of what hangs together with that: more than a screen's own hue varies, but for the coarsest compression."""
+_LEAST_CLOTH = 0.006
+"""Share of the picture that clothes of another hue fill, or more: hair that the screen shines through, veils over it
+and shadows where cloth lights cloth are turned by as much in some places, but in small ones."""
 _LEAST_ACROSS = 0.06
 """Chroma across the screen's hue, in units of the screen's own, below which a hue is noise."""
 _BRIGHTER = 1.4
@@ -48,8 +53,8 @@ def of_another_hue(colour: Tensor, empty: Tensor, noise: Tensor, reach: int) -> 
     return (across > turned) & (across > (3 * noise).clamp(min=_LEAST_ACROSS) * strength)
 
 
-def foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
-    """Pieces of what was taken for the screen that are a coat of nearly its colour.
+def foreign_islands(rgb: Tensor, known: Tensor, before: Tensor | None = None) -> Tensor:
+    """Pieces of what was taken for the screen that are a coat of nearly its colour, and what is between them.
 
     They lie within the subject, or between it and the picture's lower border, and are of another hue than the screen
     around, or of much more chroma. A gap under an arm shows the same screen, if darker.
@@ -57,9 +62,11 @@ def foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
     Args:
         rgb: ``[3, H, W]`` float32, 1.0 at white, a reduced picture.
         known: ``[H, W]`` bool, what was taken for the screen.
+        before: ``[H, W]`` bool, the coat of the frame before, if there is one: where it was, half the evidence is
+            enough, so that no coat comes and goes with the noise.
 
     Returns:
-        ``[H, W]`` bool, a part of ``known``.
+        ``[H, W]`` bool: a part of ``known``, and what lies between the pieces of a coat.
 
     Convention:
         Pixel on pixel.
@@ -79,13 +86,38 @@ def foreign_islands(rgb: Tensor, known: Tensor) -> Tensor:
     labels, areas = label_components(known & ~dilate(by_label(mainland, labels), size / 80))
     # By hue and chroma, not tint and light: smoke and veils pale the screen that shows through, but do not turn it.
     colour, empty = chroma(rgb), chroma(around)
-    turn = (torch.atan2(colour[1], colour[0]) - torch.atan2(empty[1], empty[0])).sin()
-    turn, strength, strength_around = (
-        torch.bincount(labels.flatten(), values.flatten(), minlength=len(areas))
-        for values in (turn, torch.hypot(*colour), torch.hypot(*empty))
+    strength, strength_around = (
+        torch.bincount(labels.flatten(), torch.hypot(*values).flatten(), minlength=len(areas))
+        for values in (colour, empty)
     )
-    turned, brighter = turn.abs() > _FOREIGN_TURN * areas, strength > _BRIGHTER * strength_around
-    turned[0] = brighter[0] = False
-    # Shadows where cloth lights cloth may be of a tint of their own, but only small ones are.
-    turned &= (areas * turned).max() > 0.005 * known.numel()
-    return by_label(turned | (brighter & (areas > (size / 100) ** 2)), labels)
+    brighter = (strength > _BRIGHTER * strength_around) & (areas > (size / 100) ** 2)
+    brighter[0] = False
+    coat = _turned(colour, empty, labels > 0, torch.zeros_like(known) if before is None else before)
+    # What lies between two pieces of cloth and is no screen is cloth of another colour, or in front of it.
+    between = erode(dilate(coat, size / 100), size / 100) & ~without_specks(known & ~coat, 4)
+    return coat | between | by_label(brighter, labels)
+
+
+def _turned(colour: Tensor, empty: Tensor, islands: Tensor, before: Tensor) -> Tensor:
+    """What of the islands is turned from the screen's hue and hangs together with enough that is turned by much.
+
+    A hysteresis, as in :func:`videomatte.trimaps.silhouette.hangs_together`: cloth is of one hue only more or less, and
+    taking each of its pieces for itself would let a change as small as noise decide on any of them anew.
+    """
+    size = max(islands.shape)
+    # Edges are mixtures, and are left out of means.
+    mean = box_mean(colour * islands, 1)
+    length = torch.hypot(*mean) * torch.hypot(*empty)
+    across = along(mean, empty)[1].abs()
+    foreign, least = islands & (across > _FOREIGN_TURN * length), _LEAST_CLOTH * islands.numel()
+    if foreign.sum() <= least / 2:
+        return torch.zeros_like(islands)
+    turned = islands & (across > _SLIGHT_TURN * length)
+    # Between strands of hair, which turn hues as well, the screen's own shows; so it does beside its shadows.
+    inner = turned & ~dilate(without_specks(islands & ~turned, 4), size / 100)
+    labels, areas = label_components(dilate(inner, size / 40))
+    strong, weak, kept = (
+        held_by_label(which, labels, areas) for which in (inner & foreign, inner, inner & dilate(before, size / 40))
+    )
+    cloth = inner & by_label(strong > torch.where(2 * kept > weak, least / 2, least), labels)
+    return turned & dilate(cloth, size / 100)

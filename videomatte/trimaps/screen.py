@@ -58,7 +58,7 @@ class Screen:
         return replace(self, **{name: getattr(self, name)[..., *box] for name in names})
 
 
-def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
+def fit_screen(rgb: Tensor, hue: float, before: Tensor | None = None) -> Screen | None:
     """Estimate the empty screen under and around the subject, and hold the frame against it.
 
     Colours of pixels that surely show the screen are averaged over blocks and spread into the rest, first coarsely,
@@ -68,6 +68,7 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
     Args:
         rgb: ``[3, H, W]``, pixels of any dtype.
         hue: about which the screen is looked for, in radians.
+        before: ``[h, w]`` bool of any size, :attr:`Screen.coat` of the frame before, if there is one.
 
     Returns:
         The frame against its screen, or ``None`` where it shows none.
@@ -98,7 +99,7 @@ def fit_screen(rgb: Tensor, hue: float) -> Screen | None:
         known = candidate & (share > 1 - slack) & (share < 1 + 2 * slack) & (tint < most_tint)
         if known.count_nonzero() < LEAST_AREA * known.numel():
             return None
-    coat = foreign_islands(small, known)
+    coat = foreign_islands(small, known, None if before is None else enlarge_mask(before, known.shape))
     if coat.any():
         known &= ~coat
         plate = spread(small, known[None], max(small.shape[-2:]) / blocks)
