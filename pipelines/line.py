@@ -75,8 +75,9 @@ class Line:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._matting = self._open_matting(stack)
-            self._propagate = self._open_propagation(stack)
+            keyframes = self._keyframe_paths()
+            self._matting = self._open_matting(stack, one_by_one=keyframes is not None)
+            self._propagate = None if keyframes is None else self._open_propagation(keyframes, stack)
             if self._propagate is None:
                 self._trimaps = _open_trimaps(self._settings, self._given_trimaps, stack)
             self._stack = stack.pop_all()
@@ -141,9 +142,9 @@ class Line:
     def _matte(self, frames: Iterator[TrimapFrame]) -> Iterator[MatteFrame]:
         return self._clock.stage("matte", self._matting(frames))
 
-    def _open_matting(self, stack: ExitStack) -> MattingStage:
+    def _open_matting(self, stack: ExitStack, *, one_by_one: bool) -> MattingStage:
         """In processes of its own where it and the other stages would hold each other up, and starting them is worth
-        it."""
+        it; in one where batches come one by one, since the trimaps that are carried hang on the mattes before them."""
         settings, info = self._settings, self._info
         options: dict[str, Any] = {
             "regions": settings.regions,
@@ -159,8 +160,7 @@ class Line:
             and seconds >= WORTH_A_PROCESS
             and (workers := workers_worth(info.height, info.width, settings.batch))
         ):
-            # Trimaps that are carried hang on the mattes before them: there is never more than one batch to compute.
-            workers = 1 if self._keyframe_paths() else workers
+            workers = 1 if one_by_one else workers
             return stack.enter_context(
                 MattingApart(settings.model, settings.batch, workers=workers, clock=self._clock, **options)
             )
@@ -171,12 +171,9 @@ class Line:
         given = self._given_trimaps is None and self._settings.trimap
         return keyframe_paths(self._settings.trimap, self._info) if given else None
 
-    def _open_propagation(self, stack: ExitStack) -> Propagate | None:
-        """The stage that carries keyframes, where the trimaps given are some."""
+    def _open_propagation(self, paths: dict[int, Path], stack: ExitStack) -> Propagate:
+        """The stage that carries keyframes."""
         settings, info = self._settings, self._info
-        paths = self._keyframe_paths()
-        if paths is None:
-            return None
         # Where trimaps alone are made the clip comes in pieces, so that no piece needs all of the mattes.
         amend = partial(
             hold, keep=_opened(settings.keep, stack), drop=_opened(settings.drop, stack), clip_ends_early=True

@@ -3,7 +3,7 @@
 import os
 import sys
 
-__all__ = ["IN_SMALL_STEPS", "cores", "leave_cores_to_stages", "one_core_serves"]
+__all__ = ["IN_SMALL_STEPS", "cores", "leave_cores_to_stages"]
 
 FEW = 4
 """Cores up to which the stages of a run keep all of them busy, one each."""
@@ -18,11 +18,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def one_core_serves(model: str) -> bool:
-    """Whether a run of a model on this machine is faster where torch works on one core at a time."""
-    return model in IN_SMALL_STEPS and cores() <= FEW
-
-
 def leave_cores_to_stages(model: str) -> None:
     """Have torch work on one core at a time, if that serves a run of a model on this machine.
 
@@ -31,5 +26,5 @@ def leave_cores_to_stages(model: str) -> None:
     Args:
         model: its name, or the path of a checkpoint.
     """
-    if one_core_serves(model) and "torch" not in sys.modules:
+    if model in IN_SMALL_STEPS and cores() <= FEW and "torch" not in sys.modules:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
