@@ -190,13 +190,14 @@ def colour_errors(case: Case, result: Result) -> tuple[float, float, float]:
 
 
 def flicker(case: Case, alpha: Tensor) -> tuple[float, float]:
-    """Change along the motion where the true alpha stays: of what moves less than half a pixel, and of all."""
+    """Change along the motion where the true alpha stays the same to a step of 8 bits: of what moves less than half a
+    pixel, and of all."""
     if len(alpha) < 2:
         return math.nan, math.nan
     rgb = unit_range(case.rgb)
     flow = estimate_flow(rgb[:-1], rgb[1:]) if case.flow is None else case.flow[:-1]
     moved, truth = warp(alpha[1:], flow), warp(case.alpha[1:], flow)
-    still = ((truth - case.alpha[:-1]).abs() < 0.02) & lands_inside(flow) & case.band[:-1]
+    still = ((truth - case.alpha[:-1]).abs() < 1 / 255) & lands_inside(flow) & case.band[:-1]
     slow = still & (flow.norm(dim=1, keepdim=True) < 0.5)
     change = (moved - alpha[:-1]).abs()
     return float(change[slow].mean()), float(change[still].mean())

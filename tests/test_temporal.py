@@ -11,6 +11,8 @@ from torch import Tensor
 from videomatte.errors import UsageError
 from videomatte.flow import describe, estimate_both_flows, flow_confidence, lands_inside, resize_flow, warp, warp_at
 from videomatte.refine.temporal import (
+    AGREEMENT,
+    CHANGE,
     CONTRADICTION,
     FLOW_SIDE,
     LEAD,
@@ -127,8 +129,8 @@ def test_agrees_with_whole_frames_plainly_averaged(clip: Clip, dtype: torch.dtyp
     expected = plainly_calmed(*mattes)
     result = calm(mattes)[1]
     assert result.foreground is not None
-    # Sums over 3 x 3 pixels are taken in another order: float32's rounding.
-    torch.testing.assert_close(torch.cat([result.alpha, result.foreground]), expected, rtol=0, atol=1e-6)
+    # Sums over 3 x 3 pixels, and over all, are taken in another order: float32's rounding.
+    torch.testing.assert_close(torch.cat([result.alpha, result.foreground]), expected, rtol=0, atol=3e-6)
 
 
 def plainly_calmed(before: MatteFrame, here: MatteFrame, after: MatteFrame) -> Tensor:
@@ -162,8 +164,12 @@ def plainly_calmed(before: MatteFrame, here: MatteFrame, after: MatteFrame) -> T
         confidence = F.interpolate(flow_confidence(there, back, side=max(size)), size, mode="bilinear")
         trusts.append(confidence[0, 0][box] * torch.exp(-motion) * likeness)
         others.append(brought)
-    doubt = torch.minimum(*trusts) * (1 - torch.exp(-(((others[0][0] - others[1][0]) / CONTRADICTION) ** 2)))
-    trusts = [trust * (1 - doubt) for trust in trusts]
+    apart, far = others[0][0] - others[1][0], [(other[0] - own[0]).abs() for other in others]
+    usual = [(t * d)[unknown[box]].sum() / t[unknown[box]].sum() for t, d in zip(trusts, far, strict=True)]
+    same = [torch.exp(-((d / (CHANGE * u + NOISE_FLOOR)) ** 2)) for d, u in zip(far, usual, strict=True)]
+    agreed = torch.minimum(*trusts) * torch.exp(-((apart / (AGREEMENT * torch.minimum(*far) + SAME)) ** 2))
+    doubt = torch.minimum(*trusts) * (1 - torch.exp(-((apart / CONTRADICTION) ** 2)))
+    trusts = [trust * (1 - doubt) * torch.maximum(one, agreed) for trust, one in zip(trusts, same, strict=True)]
     alpha = (own[0] + trusts[0] * others[0][0] + trusts[1] * others[1][0]) / (1 + sum(trusts))
     shares = [trust * other[0] for trust, other in zip(trusts, others, strict=True)]
     colours = sum((s * (o[1:4] - own[1:4]) for s, o in zip(shares, others, strict=True)), start=torch.zeros(()))
@@ -188,6 +194,20 @@ def test_a_matte_gone_wrong_is_healed_and_spoils_no_other() -> None:
     assert errors[2] < 0.6 * 0.4, "two witnesses against one"
     assert max(errors[1], errors[3]) < 0.6 * 0.02
     assert max(errors[0], errors[4]) < 1e-6
+
+
+def test_steady_mattes_keep_what_changes() -> None:
+    """Equal pictures, mattes equal but for a patch: what begins to change stays as it is, what jumps back is healed."""
+    rgb, unknown = torch.rand(3, 96, 128), torch.full((1, 96, 128), 128).byte()
+
+    def patch_of_the_middle(*alphas: float) -> Tensor:
+        planes = [torch.full((1, 96, 128), 0.3) for _ in alphas]
+        for plane, alpha in zip(planes, alphas, strict=True):
+            plane[:, 40:50, 60:70] = alpha
+        return calm([matte(i, rgb, plane, unknown) for i, plane in enumerate(planes)])[1].alpha[:, 40:50, 60:70]
+
+    assert (patch_of_the_middle(0.4, 0.4, 0.52) - 0.4).abs().max() < 1e-3
+    assert patch_of_the_middle(0.4, 0.52, 0.4).max() < 0.45  # the mean of three is 0.44
 
 
 def test_what_moves_fast_is_not_blurred() -> None:

@@ -4,8 +4,10 @@
 
 A frame's matte is compared with those of the frame before and after it, brought onto it along the flow. A neighbour
 counts as far as (1) the flow there and back again leads home, (2) the picture it brings along differs from this one by
-no more than the noise does, and (3) the motion is slow, for what moves fast is mixed anew by every exposure, and eyes
-do not see it flicker. So grain and a matting that cannot decide are averaged away, and whatever really changes stays.
+no more than the noise does, (3) the motion is slow, for what moves fast is mixed anew by every exposure, and eyes
+do not see it flicker, and (4) its alpha differs from this one's by not much more than the two mattes mostly do, unless
+both neighbours say the same. So grain and a matting that cannot decide are averaged away, and whatever really changes
+stays.
 
 The window is finite: a frame's result hangs on its two neighbours' own mattes and on nothing else, so that a run that
 begins one frame earlier than wanted gives every frame as a run of the whole clip does.
@@ -38,9 +40,14 @@ SLOW = 1 / 160
 NOISE = 3.0
 """Difference of the pictures, in units of their typical one, from which on they show different things."""
 NOISE_FLOOR = 0.004
-"""Added to it: one step of 8 bits."""
+"""Added to it, and to the difference of alphas: one step of 8 bits."""
 CONTRADICTION = 0.25
 """Difference of the two neighbours' alphas at which they are followed half as far, or less."""
+CHANGE = 4.5
+"""Difference of two alphas, in units of the mattes' mean one where they are trusted, from which on it is a change:
+where mattes hardly flicker, a strand is not to be blurred by what flow misses it by."""
+AGREEMENT = 0.2
+"""Difference of the two neighbours' alphas, in units of what both differ from this one by, up to which they agree."""
 SAMPLED = 7
 """Every how many pixels the noise of two pictures is measured."""
 SAME = 1e-3
@@ -100,12 +107,7 @@ class Temporal:
         unknown = places.near[places.unknown]
         own = torch.cat([_at(layer, unknown) for layer in _layers(matte)])
         others = [_brought(picture, own[:1], *neighbour, places) for neighbour in neighbours]
-        trusts = [self._strength * trust for trust, _ in others]
-        if len(others) == 2:
-            # Neighbours that contradict each other are no witnesses: one of the two mattes has gone wrong.
-            (first, second), difference = trusts, others[0][1][:1] - others[1][1][:1]
-            doubt = torch.minimum(first, second) * (1 - torch.exp(-(difference / CONTRADICTION).square()))
-            trusts = [trust * (1 - doubt) for trust in trusts]
+        trusts = [self._strength * trust for trust in _trusts(own[:1], others)]
         alpha = _mean(own[:1], torch.ones_like(own[:1]), [planes[:1] for _, planes in others], trusts)
         calm = replace(matte, alpha=_put(matte.alpha, unknown, alpha))
         if matte.foreground is None:
@@ -183,6 +185,31 @@ def _brought(picture: Tensor, own: Tensor, other: MatteFrame, way: Tensor, place
     planes[:1] = torch.where((planes[:1] - own).abs() > SAME, planes[:1], own)
     motion = flow.square().sum(0, keepdim=True).div_((SLOW * max(size)) ** 2)
     return confidence.mul_(torch.exp_(motion.neg_())).mul_(likeness), planes
+
+
+def _trusts(own: Tensor, others: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """How far each neighbour is followed, ``[1, M]``, given this frame's alpha and what each is to be trusted and shows
+    (:func:`_brought`)."""
+    trusts, alphas = [trust for trust, _ in others], [planes[:1] for _, planes in others]
+    differences = [(alpha - own).abs_() for alpha in alphas]
+    same = []
+    for trust, difference in zip(trusts, differences, strict=True):
+        usual = (trust * difference).sum() / trust.sum().clamp(min=1e-6)
+        same.append(_falling(difference, CHANGE * usual + NOISE_FLOOR))
+    if len(others) == 2:
+        least, apart = torch.minimum(*trusts), (alphas[0] - alphas[1]).abs_()
+        # Neighbours that contradict each other are no witnesses: one of the two mattes has gone wrong. If they agree,
+        # it is this one.
+        doubt = least * (1 - _falling(apart, CONTRADICTION))
+        agreed = least * _falling(apart, AGREEMENT * torch.minimum(*differences) + SAME)
+        trusts = [trust * (1 - doubt) for trust in trusts]
+        same = [torch.maximum(one, agreed) for one in same]
+    return [trust * one for trust, one in zip(trusts, same, strict=True)]
+
+
+def _falling(difference: Tensor, scale: Tensor | float) -> Tensor:
+    """1 for no difference, 1 / e for one of this scale."""
+    return (difference / scale).square_().neg_().exp_()
 
 
 def _mean(own: Tensor, own_weight: Tensor, others: list[Tensor], weights: list[Tensor]) -> Tensor:
