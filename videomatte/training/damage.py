@@ -13,8 +13,10 @@ from av.video.reformatter import Colorspace
 from torch import Tensor
 from torch.nn import functional as F
 
+from videomatte.io.planes import frame_tensors
 from videomatte.scenes.damage import add_grain, compress
 from videomatte.scenes.noise import Rng, blur
+from videomatte.types import Colour
 
 __all__ = ["coded", "damage", "spill"]
 
@@ -54,7 +56,7 @@ def spill(foreground: Tensor, alpha: Tensor, colour: Tensor, amount: float) -> T
 
 
 def coded(pictures: Sequence[Tensor], quality: int) -> list[Tensor]:
-    """Pictures that follow one another, as they come out of an H.264 stream.
+    """Pictures that follow one another, as a clip's reader gives them out of an H.264 stream.
 
     Two moved copies of the first go before, so that none of the given ones is a key frame: those are rare in a clip,
     and what prediction and its residue leave of fine detail is what mattes are cut from.
@@ -87,6 +89,6 @@ def coded(pictures: Sequence[Tensor], quality: int) -> list[Tensor]:
     frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
     result = []
     for frame in frames[len(before) :]:
-        back = frame.reformat(format="rgb24", src_colorspace=Colorspace.ITU709).to_ndarray()
-        result.append(torch.from_numpy(back).permute(2, 0, 1).float() / 255)
+        rgb, _ = frame_tensors(frame, Colour(matrix=1), "left", torch.device("cpu"))
+        result.append(rgb.float() / 255)
     return result

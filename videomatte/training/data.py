@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from videomatte.matting.colour_detail import add_colour_detail
 from videomatte.scenes.noise import Rng, stream
 from videomatte.training.backdrops import Backdrops
 from videomatte.training.samples import Sample, draw_sample
@@ -100,7 +101,10 @@ class Prepared:
         tensors = {"rgb": sample.rgb, "trimap": sample.trimap, "alpha": sample.alpha}
         if self.prior is not None:
             with torch.inference_mode():
-                tensors["prior"] = self.prior(sample.rgb.float() / 255, trimap_unit(sample.trimap)).half()
+                # As the matting stage hands pictures to the embedded model.
+                rgb = add_colour_detail(sample.rgb.float() / 255)
+                tensors["prior"] = self.prior(rgb, trimap_unit(sample.trimap)).half()
+                tensors["rgb"] = (rgb * 255).round().to(torch.uint8)
         self.folder.mkdir(parents=True, exist_ok=True)
         # Under its own name only when whole: a worker stopped half-way leaves nothing that would be read.
         partial = path.with_suffix(f".{os.getpid()}")
