@@ -43,7 +43,7 @@ NOISE_FLOOR = 0.004
 """Added to it, and to the difference of alphas: one step of 8 bits."""
 CONTRADICTION = 0.25
 """Difference of the two neighbours' alphas at which they are followed half as far, or less."""
-CHANGE = 4.5
+CHANGE = 7.0
 """Difference of two alphas, in units of the mattes' mean one where they are trusted, from which on it is a change:
 where mattes hardly flicker, a strand is not to be blurred by what flow misses it by."""
 AGREEMENT = 0.2
