@@ -91,7 +91,7 @@ class MattingApart:
         return sum(worker.peak_bytes for worker in self._workers)
 
     def __call__(self, frames: Iterator[TrimapFrame]) -> Iterator[MatteFrame]:
-        """One matte for each, in order. The first frames start the processes; who stops asking before the end ends
+        """One matte for each, in order. The first batches start a process each; who stops asking before the end ends
         them.
 
         Raises:
@@ -99,11 +99,10 @@ class MattingApart:
         """
         away: deque[tuple[_Worker, list[TrimapFrame]]] = deque()
         turn = cycle(self._workers)
-        for worker in self._workers:
-            worker.start()
         try:
             while batch := list(islice(frames, self._batch)):
                 worker = next(turn)
+                worker.start()
                 worker.send([_packed(item) for item in batch])
                 away.append((worker, batch))
                 if len(away) > len(self._workers):
