@@ -130,7 +130,7 @@ def test_agrees_with_whole_frames_plainly_averaged(clip: Clip, dtype: torch.dtyp
     result = calm(mattes)[1]
     assert result.foreground is not None
     # Sums over 3 x 3 pixels, and over all, are taken in another order: float32's rounding.
-    torch.testing.assert_close(torch.cat([result.alpha, result.foreground]), expected, rtol=0, atol=3e-6)
+    torch.testing.assert_close(torch.cat([result.alpha, result.foreground]), expected, rtol=0, atol=1e-6)
 
 
 def plainly_calmed(before: MatteFrame, here: MatteFrame, after: MatteFrame) -> Tensor:
