@@ -38,11 +38,10 @@ from videomatte.io import open_source
 from videomatte.matting import ClosedFormMatting, open_matting
 from videomatte.metrics import dtssd, mad
 from videomatte.refine import Foreground, Temporal
-from videomatte.refine.despill import screen_hue
 from videomatte.replace import ReplaceBackground
 from videomatte.scenes import SceneSettings, random_scene, render
 from videomatte.trimaps import ChromaKey
-from videomatte.trimaps.hue import chroma
+from videomatte.trimaps.hue import chroma, screen_hue
 from videomatte.trimaps.morphology import trimap_from_alpha
 from videomatte.types import UNKNOWN, Frame, MatteFrame, TrimapFrame, unit_range
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import ShapeError
-from videomatte.refine.despill import despill, edge_band, screen_hue
-from videomatte.trimaps.hue import chroma
+from videomatte.refine.despill import despill, edge_band
+from videomatte.trimaps.hue import chroma, screen_hue
 
 SCREENS = {
     "green": (0.1, 0.8, 0.2),

@@ -28,7 +28,7 @@ from videomatte.trimaps.morphology import dilate_square
 from videomatte.trimaps.spread import enlarge
 from videomatte.windows import box_mean
 
-__all__ = ["despill", "edge_band", "screen_hue"]
+__all__ = ["despill", "edge_band"]
 
 BAND = 1 / 80
 """How far the band goes into the subject from its edge, as a share of the picture's longer side."""
@@ -40,24 +40,6 @@ ALIKE = 0.1
 """Difference of chroma across the screen's hue, over luma, up to which a colour is taken for the inside's own."""
 USUAL = 2.0
 """Deviations from the inside's mean within which most of its colours lie."""
-ONE_HUE, LEAST_CHROMA = 0.9, 0.1
-"""A plate is a screen where its chromas hardly cancel and are, on average, at least this share of its brightness."""
-
-
-def screen_hue(plate: Tensor) -> float | None:
-    """The hue of a coloured screen, in radians; ``None`` for plates that are none, such as a street or a grey wall.
-
-    Args:
-        plate: ``[3, H, W]`` float32, the picture with the subject gone.
-    """
-    step = max(1, max(plate.shape) // 160)
-    plate = plate[:, ::step, ::step]
-    colours = chroma(plate).flatten(1)
-    mean = colours.mean(1)
-    strength = float(colours.square().sum(0).sqrt().mean())
-    if strength < LEAST_CHROMA * float(plate.amax(0).mean()) or float(mean.norm()) <= ONE_HUE * strength:
-        return None
-    return math.atan2(float(mean[1]), float(mean[0]))
 
 
 def edge_band(alpha: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from videomatte.refine.despill import despill, screen_hue
+from videomatte.refine.despill import despill
 from videomatte.refine.foreground import estimate_foreground
 from videomatte.refine.unmix import unmix
+from videomatte.trimaps.hue import screen_hue
 from videomatte.types import MatteFrame, finite_unit_range
 
 __all__ = ["Foreground"]

@@ -27,6 +27,7 @@ __all__ = [
     "dot",
     "find_hue",
     "key_signal",
+    "screen_hue",
     "share_of",
     "tint_of",
     "turn_from",
@@ -38,6 +39,8 @@ NARROW = 1 / math.tan(math.radians(30))
 """1 / tan(θ/2) for θ of 60°."""
 LEAST_AREA = 0.005
 """Fraction of the picture below which a colour is no screen."""
+ONE_HUE, LEAST_CHROMA = 0.9, 0.1
+"""A plate is a screen where its chromas hardly cancel and are, on average, at least this share of its brightness."""
 _HUE_PIXELS = 64
 """Longer side of the reduced picture on which the hue is found: so small that grain is gone."""
 
@@ -158,3 +161,19 @@ def share_of(c: Tensor, plate: Tensor, slope: float) -> Tensor:
     towards, across = along(c, plate)
     strength = dot(plate, plate).clamp_(min=1e-8)
     return towards.sub_(across.abs_(), alpha=slope).div_(strength)
+
+
+def screen_hue(plate: Tensor) -> float | None:
+    """The hue of a coloured screen, in radians; ``None`` for plates that are none, such as a street or a grey wall.
+
+    Args:
+        plate: ``[3, H, W]`` float32, the picture with the subject gone.
+    """
+    step = max(1, max(plate.shape) // 160)
+    plate = plate[:, ::step, ::step]
+    colours = chroma(plate).flatten(1)
+    mean = colours.mean(1)
+    strength = float(colours.square().sum(0).sqrt().mean())
+    if strength < LEAST_CHROMA * float(plate.amax(0).mean()) or float(mean.norm()) <= ONE_HUE * strength:
+        return None
+    return math.atan2(float(mean[1]), float(mean[0]))
