@@ -1,6 +1,6 @@
 """Green-screen replacement beside ffmpeg's chromakey at its best, and beside closed-form matting on true trimaps.
 
-    python benchmarks/greenscreen.py DATA [--cases doll ...] [--model laplacian] [--pictures FOLDER] [--output FILE]
+    python benchmarks/greenscreen.py DATA [--cases doll ...] [--model embedded] [--pictures FOLDER] [--output FILE]
 
 DATA holds ``04_synth_green_doll`` and ``06_greenscreen_real``; the procedural screens, green and blue, bright and dark,
 are drawn here and their true foreground is known. videomatte is told nothing (``--key auto``, no tuning); chromakey and
@@ -304,7 +304,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--cases", nargs="*", default=[""], help="beginnings of the names of cases")
     parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--model", default="laplacian")
+    parser.add_argument("--model", default="embedded")
     parser.add_argument("--no-closed-form", action="store_true")
     parser.add_argument("--pictures", type=Path, help="folder; composites of real footage instead of figures")
     parser.add_argument("--output", type=Path)

@@ -3,7 +3,8 @@
 The solver knows nothing and is never far off; the network has seen what the solver's assumption, colours on a line
 within each window, gets wrong: patterned backgrounds, noise, compression, soft focus. It is given the solver's alpha
 and the known colours on both sides as further channels, looks only at tiles that hold unknown pixels, and answers with
-a correction.
+a correction. Before a coloured screen whose plate is known, a correction of its own takes the network's place
+(:mod:`videomatte.models.screen`).
 
 Sources: Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting", 2008 (the Laplacian); Yao et al.,
 "ViTMatte", 2024 (the network); Gortler et al., "The Lumigraph", 1996 (push-pull, which spreads the known colours).
@@ -29,6 +30,8 @@ from videomatte.models.blocks import alpha_of_tiles
 from videomatte.models.detail_capture import DetailCapture
 from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.precision import autocast
+from videomatte.models.screen import ScreenCorrection
+from videomatte.trimaps.hue import screen_hue
 
 __all__ = ["EmbeddedMatting", "load_embedded", "spread_colours", "tile_places"]
 
@@ -86,6 +89,7 @@ class EmbeddedMatting(nn.Module):
             residual_blocks=(),
         )
         self.decoder = DetailCapture(embed_dim, channels, convstream_out, fusion_out, use_sigmoid=False)
+        self.screen = ScreenCorrection()
         # Untrained, the network corrects nothing: training starts from the solver's alpha.
         for parameter in self.decoder.matting_head.matting_convs[-1].parameters():
             nn.init.zeros_(parameter)
@@ -100,7 +104,8 @@ class EmbeddedMatting(nn.Module):
             trimap: ``[B, 1, H, W]``, 0 sure background, 0.5 unknown, 1 sure foreground. Pictures without one or both
                 of the sure sides get an answer too, from what the network has learned.
             initial: ``[B, 1, H, W]``, an alpha to start the solver from, such as the previous frame's.
-            plate: ``[B, 3, H, W]``, the pictures with the subject gone, where they are known: told to the solver.
+            plate: ``[B, 3, H, W]``, the pictures with the subject gone, where they are known: told to the solver, and
+                where they show a coloured screen, the answer is that of :class:`ScreenCorrection`.
 
         Returns:
             ``[B, 1, H, W]`` float32 in 0..1; 0 and 1 where the trimap is.
@@ -111,14 +116,30 @@ class EmbeddedMatting(nn.Module):
         rgb, trimap = rgb.float(), trimap.float()
         solved = self.solver(rgb, trimap, initial, plate)
         colours = _both_colours(rgb, trimap)
+        screens = [plate is not None and screen_hue(plate[frame]) is not None for frame in range(len(rgb))]
+        if all(screens):
+            return self._before_screens(rgb, trimap, solved, colours)
         # Colours are enlarged inside of the tiles alone.
-        return self._in_tiles(
+        alpha = self._in_tiles(
             rgb,
             trimap,
             lambda frame, y, x: torch.cat(
                 [_cut(solved, frame, y, x), _filled(_enlarged(colours, rgb.shape[2:], frame, y, x))]
             ),
         )
+        for frame in (number for number, screen in enumerate(screens) if screen):
+            one = slice(frame, frame + 1)
+            alpha[one] = self._before_screens(rgb[one], trimap[one], solved[one], colours[one])
+        return alpha
+
+    def _before_screens(self, rgb: Tensor, trimap: Tensor, solved: Tensor, colours: Tensor) -> Tensor:
+        """As :meth:`forward`, given the solver's alpha and the known colours at a quarter of the size."""
+        alphas = []
+        for picture, known, alpha, small in zip(rgb, trimap, solved, colours, strict=True):
+            large = F.interpolate(small[None], scale_factor=SHRUNK, mode="bilinear", align_corners=False)[0]
+            front, back = torch.split(large[:, : rgb.shape[2], : rgb.shape[3]], 3)
+            alphas.append(self.screen(picture, known, alpha, front, back))
+        return torch.stack(alphas)
 
     def prior(self, rgb: Tensor, trimap: Tensor, initial: Tensor | None = None, plate: Tensor | None = None) -> Tensor:
         """What is known before the network looks: nothing here is learned.

@@ -19,7 +19,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from videomatte.errors import UsageError
 
-__all__ = ["Float32Conv2d", "Precision", "autocast", "compute_dtype", "fold_batchnorm", "full_precision", "prepare"]
+__all__ = [
+    "Float32Conv2d",
+    "Float32Linear",
+    "Precision",
+    "autocast",
+    "compute_dtype",
+    "fold_batchnorm",
+    "full_precision",
+    "prepare",
+]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -60,7 +69,7 @@ def prepare(
             fill()
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in network.modules():
-        if isinstance(module, (nn.Linear, _ConvNd)) and not isinstance(module, Float32Conv2d):
+        if isinstance(module, (nn.Linear, _ConvNd)) and not isinstance(module, (Float32Conv2d, Float32Linear)):
             module.to(dtype)
     if compile:
         # Part by part: between them stands what depends on where the unknown is, another graph for every frame.
@@ -105,6 +114,15 @@ class Float32Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
         """Convolve ``[B, C, H, W]`` of any floating dtype."""
+        with full_precision(input.device):
+            return super().forward(input.float())
+
+
+class Float32Linear(nn.Linear):
+    """A linear layer that stays in float32."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the parent's name
+        """Of ``[..., C]`` of any floating dtype."""
         with full_precision(input.device):
             return super().forward(input.float())
 

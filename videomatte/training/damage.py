@@ -42,7 +42,7 @@ def damage(rng: Rng, rgb: Tensor) -> Tensor:
     return rgb
 
 
-def spill(foreground: Tensor, alpha: Tensor, colour: Tensor, amount: float) -> Tensor:
+def spill(foreground: Tensor, alpha: Tensor, colour: Tensor, amount: float, reach: float = 6) -> Tensor:
     """Light from a screen on the subject: all over a little, at soft edges more.
 
     Args:
@@ -50,8 +50,9 @@ def spill(foreground: Tensor, alpha: Tensor, colour: Tensor, amount: float) -> T
         alpha: ``[1, H, W]``.
         colour: ``[3, 1, 1]`` of the screen.
         amount: 0 none to 1 strong.
+        reach: deviation, in pixels, of the Gaussian that tells how far from the background a pixel is.
     """
-    rim = 1 - blur(alpha, 6)
+    rim = 1 - blur(alpha, reach)
     return (foreground + amount * colour * (0.06 + 0.5 * rim)).clamp(0, 1)
 
 
