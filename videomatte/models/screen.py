@@ -99,9 +99,10 @@ def measures(
         Squares are centred on their pixel; beyond the border the picture goes on as it ends.
     """
     unknown = (trimap > 0.25) & (trimap < 0.75)
-    colour, front, back = (planes[:, unknown[0]] for planes in (rgb, foreground, background))
-    alpha = solved[unknown]
-    length = back.norm(dim=0).clamp(min=DARKEST)
+    places = unknown.flatten().nonzero()[:, 0]  # looked up once: masks are searched through at each use
+    colour, front, back = (planes.flatten(1).index_select(1, places) for planes in (rgb, foreground, background))
+    alpha = solved.flatten().index_select(0, places)
+    length = _length(back).clamp(min=DARKEST)
     colour, front, back = colour / length, front / length, back / length
 
     # Shares of the two known colours in the pixel's, each free: they add up to 1 in a plain mixture.
@@ -118,8 +119,8 @@ def measures(
     strength = square.sqrt()
     along_c = ((chroma_c * chroma_b).sum(0) / square).clamp(-1, 2)
     along_f = ((chroma_f * chroma_b).sum(0) / square).clamp(-1, 2)
-    across_c = (chroma_c - along_c * chroma_b).norm(dim=0) / strength
-    across_f = (chroma_f - along_f * chroma_b).norm(dim=0) / strength
+    across_c = _length(chroma_c - along_c * chroma_b) / strength
+    across_f = _length(chroma_f - along_f * chroma_b) / strength
     keyed = ((1 - along_c) / (1 - along_f).clamp(min=0.3)).clamp(0, 1.2)
 
     line = front - back
@@ -128,19 +129,24 @@ def measures(
 
     here = [alpha, of_front, 1 - of_back, keyed, between, across_c, along_f, across_f, excess]
     here.append((luma_f - luma_b) / strength)
-    return unknown, torch.stack(here + _around(trimap, unknown, alpha, keyed, between), dim=1)
+    return unknown, torch.stack(here + _around(trimap, places, alpha, keyed, between), dim=1)
 
 
-def _around(trimap: Tensor, unknown: Tensor, *kinds: Tensor) -> list[Tensor]:
+def _length(colours: Tensor) -> Tensor:
+    """Of ``[3, N]``; several times faster than torch's norm over so short an axis."""
+    return colours.square().sum(0).sqrt()
+
+
+def _around(trimap: Tensor, places: Tensor, *kinds: Tensor) -> list[Tensor]:
     """Means of each kind of alpha over squares, and deviations over those of middle size, at the unknown pixels."""
     planes = []
     for alpha in kinds:
-        plane = trimap.clone()
-        plane[unknown] = alpha.clamp(0, 1)
+        plane = trimap.clone(memory_format=torch.contiguous_format)
+        plane.flatten().index_copy_(0, places, alpha.clamp(0, 1))
         planes.append(plane)
 
     def mean(plane: Tensor, reach: int) -> Tensor:
-        return box_mean(plane, reach)[unknown]
+        return box_mean(plane, reach).flatten().index_select(0, places)
 
     found = []
     for reach in NEAR:
