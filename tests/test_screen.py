@@ -1,10 +1,12 @@
 """Alpha before screens: what is measured of a pixel, what is learned from it, and when it answers."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from pipelines.train_screen import train_screen
 from videomatte.models.embedded import EmbeddedMatting, load_embedded
 from videomatte.models.precision import prepare
 from videomatte.models.screen import MEASURES, ScreenCorrection, measures
@@ -157,3 +159,10 @@ def test_a_sample_is_the_same_whenever_it_is_drawn(trained: EmbeddedMatting) -> 
     assert torch.equal(first.alpha, second.alpha)
     assert torch.isfinite(first.values).all()
     assert first.error == pytest.approx(second.error)
+
+
+def test_what_is_trained_can_be_loaded_and_is_all_that_changed(tmp_path: Path, trained: EmbeddedMatting) -> None:
+    train_screen(tmp_path / "weights.safetensors", samples=3, steps=5, workers=0)
+    before, after = trained.state_dict(), load_embedded(tmp_path / "weights.safetensors").state_dict()
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"screen"}

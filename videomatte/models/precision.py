@@ -72,9 +72,10 @@ def prepare(
         if isinstance(module, (nn.Linear, _ConvNd)) and not isinstance(module, (Float32Conv2d, Float32Linear)):
             module.to(dtype)
     if compile:
-        # Part by part: between them stands what depends on where the unknown is, another graph for every frame.
+        # Part by part: between them stands what depends on where the unknown is, another graph for every frame, and
+        # some parts (``sizes_vary``) are nothing else.
         for part in network.children():
-            if next(part.parameters(), None) is not None:
+            if next(part.parameters(), None) is not None and not getattr(part, "sizes_vary", False):
                 part.compile()
     return network
 

@@ -38,6 +38,9 @@ class ScreenCorrection(nn.Module):
     Untrained it corrects nothing.
     """
 
+    sizes_vary = True
+    """Its tensors are as long as there are unknown pixels: nothing to compile."""
+
     def __init__(self) -> None:
         super().__init__()
         self.centre: Tensor
@@ -53,7 +56,6 @@ class ScreenCorrection(nn.Module):
         nn.init.zeros_(last.bias)
         self.layers = nn.Sequential(first, nn.GELU(), second, nn.GELU(), last)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # its sizes are other ones in every frame
     def forward(self, rgb: Tensor, trimap: Tensor, solved: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
         """Alpha of one picture.
 
