@@ -146,6 +146,13 @@ def test_help_loads_no_torch() -> None:
     assert not {"av", "kornia", "torch"} & set(run_python(code).split())
 
 
+def test_matting_loads_no_compiler() -> None:
+    """It takes over a second to load, and each of the matting's processes would load it."""
+    loaded = run_python("import sys, videomatte.matting; print(*sys.modules)").split()
+    assert "torch" in loaded
+    assert "torch._dynamo" not in loaded
+
+
 def test_public_names_are_listed_once_and_exist() -> None:
     tree = ast.parse(Path(videomatte.__file__).read_text(encoding="utf-8"))
     typed = {
