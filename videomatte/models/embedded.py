@@ -136,8 +136,7 @@ class EmbeddedMatting(nn.Module):
         """As :meth:`forward`, given the solver's alpha and the known colours at a quarter of the size."""
         alphas = []
         for picture, known, alpha, small in zip(rgb, trimap, solved, colours, strict=True):
-            large = F.interpolate(small[None], scale_factor=SHRUNK, mode="bilinear", align_corners=False)[0]
-            front, back = torch.split(large[:, : rgb.shape[2], : rgb.shape[3]], 3)
+            front, back = torch.split(_whole(small[None], rgb.shape[2:])[0], 3)
             alphas.append(self.screen(picture, known, alpha, front, back))
         return torch.stack(alphas)
 
@@ -152,9 +151,7 @@ class EmbeddedMatting(nn.Module):
             as spread from the sure regions.
         """
         solved = self.solver(rgb, trimap, initial, plate)
-        size = rgb.shape[2:]
-        colours = F.interpolate(_both_colours(rgb, trimap), scale_factor=SHRUNK, mode="bilinear", align_corners=False)
-        return torch.cat([solved, colours[..., : size[0], : size[1]]], dim=1)
+        return torch.cat([solved, _whole(_both_colours(rgb, trimap), rgb.shape[2:])], dim=1)
 
     def correct(self, rgb: Tensor, trimap: Tensor, prior: Tensor) -> Tensor:
         """Alpha from what is known: :meth:`refine` on tiles laid over the unknown.
@@ -262,6 +259,12 @@ def spread_colours(rgb: Tensor, known: Tensor) -> Tensor:
 def _both_colours(rgb: Tensor, trimap: Tensor) -> Tensor:
     """``[B, 6, ⌈H / 4⌉, ⌈W / 4⌉]``: foreground and background, spread."""
     return torch.cat([spread_colours(rgb, trimap > 0.75), spread_colours(rgb, trimap < 0.25)], dim=1)
+
+
+def _whole(small: Tensor, size: torch.Size) -> Tensor:
+    """``[B, C, H, W]`` of ``[B, C, ⌈H / 4⌉, ⌈W / 4⌉]``; bilinear."""
+    large = F.interpolate(small, scale_factor=SHRUNK, mode="bilinear", align_corners=False)
+    return large[..., : size[0], : size[1]]
 
 
 def load_embedded(path: Path | None = None) -> EmbeddedMatting:

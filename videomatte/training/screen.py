@@ -23,10 +23,11 @@ from videomatte.scenes.noise import Rng, blur, stream
 from videomatte.scenes.subjects import SubjectKind
 from videomatte.training.backdrops import Backdrops, screen
 from videomatte.training.damage import coded, damage, spill
+from videomatte.training.data import trimap_unit
 from videomatte.training.samples import random_trimap
 from videomatte.training.subjects import draw_subject
 from videomatte.trimaps import ChromaKey
-from videomatte.types import UNKNOWN, Frame, unit_range
+from videomatte.types import UNKNOWN, Frame, from_unit_range, unit_range
 
 __all__ = ["Pixels", "draw_pixels", "fit_correction"]
 
@@ -77,7 +78,7 @@ def draw_pixels(model: EmbeddedMatting, number: int, backdrops: Backdrops) -> Pi
     picture, background, alpha = _composed(rng, backdrops) if rng.random() < COMPOSED else _filmed(rng, number)
     if rng.random() < 0.5:
         picture = coded([picture], int(rng.integers(16, 30)))[0]
-    rgb = (picture * 255).round().clamp(0, 255).to(torch.uint8)
+    rgb = from_unit_range(picture, torch.uint8)
     if rng.random() < 0.7:
         try:
             found = next(ChromaKey("auto")(iter([Frame(0, 0, Fraction(1, 24), rgb)])))
@@ -91,7 +92,7 @@ def draw_pixels(model: EmbeddedMatting, number: int, backdrops: Backdrops) -> Pi
     if not 0.005 < float((trimap == UNKNOWN).float().mean()) < 0.75:
         return None
     with torch.inference_mode():
-        whole, known = add_colour_detail(unit_range(rgb)[None]), (unit_range(trimap)[None] * 2).round() / 2
+        whole, known = add_colour_detail(unit_range(rgb)[None]), trimap_unit(trimap[None])
         prior = model.prior(whole, known, plate=plate[None])[0]
         unknown, values = measures(whole[0], known[0], prior[:1], prior[1:4], prior[4:])
     truth = alpha[unknown]
