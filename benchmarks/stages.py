@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,31 +41,32 @@ def end_to_end(clip: Clip, rounds: int, folder: Path) -> dict[str, object]:
     and, where a run has some, once in as many of its own as there. A whole run is `videomatte.matte` from call to
     return: opening, starting processes, loading the model, filling and emptying the queues are in its time.
     """
-    matting = open_matting(
-        SETTINGS.model, DEVICE, SETTINGS.batch, regions=SETTINGS.regions, precision=SETTINGS.precision
-    )
-    # A key learns from every frame: each run has one of its own. Loading a model is no stage's work.
-    stages: dict[str, Callable[[], Callable[[Iterator[Any]], Iterator[Any]]]] = {
-        "key": lambda: ChromaKey(SETTINGS.key or "auto"),
-        "network": lambda: matting,
-        "foreground": Foreground,
-        "temporal": lambda: Temporal(SETTINGS.temporal),
-    }
-    runs: dict[str, Callable[[], object]] = {"decode": lambda: _drain(_decode(clip.path))}
-    items: list[Any] = list(_decode(clip.path))
-    for name, opened in stages.items():
-        runs[name] = partial(_run_stage, opened, items)
-        if name == "network" and DEVICE.type == "cpu":
-            runs |= _network_apart(items)
-        items = list(opened()(iter(items)))
-    unknown = sum(float((matte.source.trimap == UNKNOWN).float().mean()) for matte in items) / len(items)
-    info = _info(clip.path)
-    for title, output in OUTPUTS.items():
-        runs[f"encode, {title}"] = partial(_encode, items, info, _into(folder, output))
-        runs[f"whole, {title}"] = partial(
-            videomatte.matte, clip.path, _into(folder, output), key=SETTINGS.key, overwrite=True
+    with ExitStack() as stack:
+        matting = open_matting(
+            SETTINGS.model, DEVICE, SETTINGS.batch, regions=SETTINGS.regions, precision=SETTINGS.precision
         )
-    seconds = harness.a_frame(harness.interleave(runs, rounds), dict.fromkeys(runs, clip.frames))
+        # A key learns from every frame: each run has one of its own. Loading a model is no stage's work.
+        stages: dict[str, Callable[[], Callable[[Iterator[Any]], Iterator[Any]]]] = {
+            "key": lambda: ChromaKey(SETTINGS.key or "auto"),
+            "network": lambda: matting,
+            "foreground": Foreground,
+            "temporal": lambda: Temporal(SETTINGS.temporal),
+        }
+        runs: dict[str, Callable[[], object]] = {"decode": lambda: _drain(_decode(clip.path))}
+        items: list[Any] = list(_decode(clip.path))
+        for name, opened in stages.items():
+            runs[name] = partial(_run_stage, opened, items)
+            if name == "network" and DEVICE.type == "cpu":
+                runs |= _network_apart(items, stack)
+            items = list(opened()(iter(items)))
+        unknown = sum(float((matte.source.trimap == UNKNOWN).float().mean()) for matte in items) / len(items)
+        info = _info(clip.path)
+        for title, output in OUTPUTS.items():
+            runs[f"encode, {title}"] = partial(_encode, items, info, _into(folder, output))
+            runs[f"whole, {title}"] = partial(
+                videomatte.matte, clip.path, _into(folder, output), key=SETTINGS.key, overwrite=True
+            )
+        seconds = harness.a_frame(harness.interleave(runs, rounds), dict.fromkeys(runs, clip.frames))
     return {
         "clip": {**clip.facts(), "unknown": unknown},
         "fps": _rates(seconds),
@@ -75,14 +77,14 @@ def end_to_end(clip: Clip, rounds: int, folder: Path) -> dict[str, object]:
 APART = "network, its processes"
 
 
-def _network_apart(items: list[TrimapFrame]) -> dict[str, Callable[[], object]]:
-    """The network in as many processes as a run has here; none where a run has none."""
+def _network_apart(items: list[TrimapFrame], stack: ExitStack) -> dict[str, Callable[[], object]]:
+    """The network in as many processes as a run has here, which end with the stack; none where a run has none."""
     frame = items[0].frame
     workers = workers_worth(frame.height, frame.width, SETTINGS.batch)
     if not workers:
         return {}
-    apart = MattingApart(SETTINGS.model, SETTINGS.batch, workers=workers)
-    _drain(apart(iter(items[: 2 * workers])))  # starts them; they end with this process
+    apart = stack.enter_context(MattingApart(SETTINGS.model, SETTINGS.batch, workers=workers))
+    _drain(apart(iter(items[: 2 * workers])))  # ready from now on
     return {APART: lambda: _drain(apart(iter(items)))}
 
 

@@ -53,7 +53,8 @@ _MEMORY, _MEMORY_PIXEL = 400_000_000, 310
 
 
 class MattingApart:
-    """Does what the stage of :func:`videomatte.matting.open_matting` does, with the same result. A context manager.
+    """Does what the stage of :func:`videomatte.matting.open_matting` does, with the same result. A context manager:
+    entering it starts the processes, which get ready while the first frames are, and leaving it ends them.
 
     Batches are dealt out in turn; one more than there are processes is on its way.
 
@@ -73,6 +74,7 @@ class MattingApart:
         self._workers = [_Worker({"model": model, "batch": batch, **options}) for _ in range(workers)]
 
     def __enter__(self) -> Self:
+        self._start()
         return self
 
     def __exit__(
@@ -91,18 +93,18 @@ class MattingApart:
         return sum(worker.peak_bytes for worker in self._workers)
 
     def __call__(self, frames: Iterator[TrimapFrame]) -> Iterator[MatteFrame]:
-        """One matte for each, in order. The first batches start a process each; who stops asking before the end ends
-        them.
+        """One matte for each, in order. Who stops asking before the end ends the processes; the next stream starts new
+        ones.
 
         Raises:
             ModelError: what the stage raises; or a process has ended before its time.
         """
         away: deque[tuple[_Worker, list[TrimapFrame]]] = deque()
         turn = cycle(self._workers)
+        self._start()
         try:
             while batch := list(islice(frames, self._batch)):
                 worker = next(turn)
-                worker.start()
                 worker.send([_packed(item) for item in batch])
                 away.append((worker, batch))
                 if len(away) > len(self._workers):
@@ -118,6 +120,14 @@ class MattingApart:
             alphas, seconds = worker.receive()
         self._clock.add("matte", seconds)
         yield from map(MatteFrame, batch, map(torch.from_numpy, alphas))
+
+    def _start(self) -> None:
+        try:
+            for worker in self._workers:
+                worker.start()
+        except BaseException:
+            self._end()
+            raise
 
     def _end(self) -> None:
         for worker in self._workers:
