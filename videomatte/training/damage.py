@@ -13,6 +13,7 @@ from av.video.reformatter import Colorspace
 from torch import Tensor
 from torch.nn import functional as F
 
+from videomatte.io.colour import MATRIX_BT709
 from videomatte.io.planes import frame_tensors
 from videomatte.scenes.damage import add_grain, compress
 from videomatte.scenes.noise import Rng, blur
@@ -90,6 +91,6 @@ def coded(pictures: Sequence[Tensor], quality: int) -> list[Tensor]:
     frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
     result = []
     for frame in frames[len(before) :]:
-        rgb, _ = frame_tensors(frame, Colour(matrix=1), "left", torch.device("cpu"))
+        rgb, _ = frame_tensors(frame, Colour(matrix=MATRIX_BT709), "left", torch.device("cpu"))
         result.append(rgb.float() / 255)
     return result
