@@ -13,6 +13,7 @@ from pathlib import Path
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from videomatte.errors import UsageError
 from videomatte.models.embedded import load_embedded
 from videomatte.training.backdrops import Backdrops
 from videomatte.training.folders import read_pictures
@@ -49,10 +50,13 @@ def train_screen(
 
     Raises:
         InputError: pictures cannot be read.
+        UsageError: no sample gave anything to learn from.
     """
     drawn = _Samples(samples, backdrops)
     loader = DataLoader(drawn, batch_size=None, num_workers=workers)
     found = [pixels for pixels in tqdm(loader, unit="sample", dynamic_ncols=True) if pixels is not None]
+    if not found:
+        raise UsageError(f"--samples {samples}: none of them gives anything to learn from, draw more")
     model = drawn.model
     model.screen = fit_correction(found, steps)
     trainable(model).write(model, output)
