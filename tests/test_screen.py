@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pipelines.train_screen import train_screen
+from videomatte.errors import UsageError
 from videomatte.models.embedded import EmbeddedMatting, load_embedded
 from videomatte.models.precision import prepare
 from videomatte.models.screen import MEASURES, ScreenCorrection, measures
@@ -76,6 +77,12 @@ def test_untrained_it_corrects_nothing() -> None:
     solved = (alpha * 0.9 + 0.03).clamp(0, 1)
     answer = ScreenCorrection()(flat(GREEN), trimap, solved, flat(BROWN), flat(GREEN))
     assert torch.equal(answer, torch.where(trimap == 0.5, solved, trimap))
+
+
+def test_where_nothing_is_unknown_the_trimap_is_the_answer(trained: EmbeddedMatting) -> None:
+    alpha, _ = ramp()
+    trimap = alpha.round()
+    assert torch.equal(trained.screen(flat(BROWN), trimap, trimap, flat(BROWN), flat(GREEN)), trimap)
 
 
 def test_a_moved_picture_gives_alpha_moved_alike(trained: EmbeddedMatting) -> None:
@@ -166,3 +173,9 @@ def test_what_is_trained_can_be_loaded_and_is_all_that_changed(tmp_path: Path, t
     before, after = trained.state_dict(), load_embedded(tmp_path / "weights.safetensors").state_dict()
     changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"screen"}
+
+
+def test_nothing_to_learn_from_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--samples 0"):
+        train_screen(tmp_path / "weights.safetensors", samples=0, workers=0)
+    assert not list(tmp_path.iterdir())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from videomatte.models.precision import Float32Linear
+from videomatte.trimaps.morphology import box_around
 from videomatte.windows import box_mean
 
 __all__ = ["MEASURES", "ScreenCorrection", "measures"]
@@ -131,7 +132,7 @@ def measures(
 
     here = [alpha, of_front, 1 - of_back, keyed, between, across_c, along_f, across_f, excess]
     here.append((luma_f - luma_b) / strength)
-    return unknown, torch.stack(here + _around(trimap, places, alpha, keyed, between), dim=1)
+    return unknown, torch.stack(here + _around(trimap, unknown, alpha, keyed, between), dim=1)
 
 
 def _length(colours: Tensor) -> Tensor:
@@ -139,13 +140,11 @@ def _length(colours: Tensor) -> Tensor:
     return colours.square().sum(0).sqrt()
 
 
-def _around(trimap: Tensor, places: Tensor, *kinds: Tensor) -> list[Tensor]:
+def _around(trimap: Tensor, unknown: Tensor, *kinds: Tensor) -> list[Tensor]:
     """Means of each kind of alpha over squares, and deviations over those of middle size, at the unknown pixels."""
-    planes = []
-    for alpha in kinds:
-        plane = trimap.clone(memory_format=torch.contiguous_format)
-        plane.flatten().index_copy_(0, places, alpha.clamp(0, 1))
-        planes.append(plane)
+    rows, columns = box_around(unknown[0], max(NEAR)) or (slice(None), slice(None))  # nothing further out is looked at
+    known, places = trimap[:, rows, columns].contiguous(), unknown[:, rows, columns].flatten().nonzero()[:, 0]
+    planes = [known.flatten().index_copy(0, places, alpha.clamp(0, 1)).view_as(known) for alpha in kinds]
 
     def mean(plane: Tensor, reach: int) -> Tensor:
         return box_mean(plane, reach).flatten().index_select(0, places)
