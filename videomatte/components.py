@@ -1,13 +1,16 @@
 """Connected components of masks: which pixels hang together, and how large each piece is.
 
-The runs of each row are united across rows: a row's runs come out of one running sum, so that the work that has to be
-repeated is on runs, some thousand, and not on pixels, some million. Uniting is by hooking roots and pointer jumping
-(Shiloach & Vishkin, "An O(log n) parallel connectivity algorithm", J. Algorithms 1982), which is all gathers and
-scatters and so runs on any device.
+The runs of each row are united across rows: among the pixels, some million, only the ends of runs are looked for, and
+all work that has to be repeated is on runs, some thousand. Uniting is by hooking roots and pointer jumping (Shiloach &
+Vishkin, "An O(log n) parallel connectivity algorithm", J. Algorithms 1982), which is all gathers and scatters and so
+runs on any device.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from videomatte.errors import ShapeError
 
@@ -31,27 +34,8 @@ def label_components(mask: Tensor) -> tuple[Tensor, Tensor]:
         Row 0 at the top; neighbours are the pixels above, below, left and right. Pixels of opposite borders are not
         neighbours.
     """
-    if mask.ndim != 2 or mask.dtype != torch.bool:
-        raise ShapeError(f"label_components: mask must be [H, W] bool, got {list(mask.shape)} {mask.dtype}")
-    starts = mask.clone()
-    starts[:, 1:] &= ~mask[:, :-1]
-    # From 1; right inside the mask only. Of bytes, not bools, and into int32: a third of the time.
-    runs = starts.view(torch.uint8).flatten().cumsum(0, dtype=torch.int32).view_as(mask)
-    run_count = int(runs[-1, -1]) if mask.numel() else 0
-
-    # Two runs of neighbouring rows touch where their overlap begins: one edge an overlap.
-    touch = (mask[:-1] & mask[1:] & (starts[:-1] | starts[1:])).flatten().nonzero()[:, 0]
-    upper, lower = (of_rows.flatten().index_select(0, touch) for of_rows in (runs[:-1], runs[1:]))
-    root = torch.arange(run_count + 1, device=mask.device)
-    while not torch.equal(root_upper := root[upper], root_lower := root[lower]):
-        high, low = torch.maximum(root_upper, root_lower), torch.minimum(root_upper, root_lower)
-        root = root.scatter_reduce(0, high, low, "amin")
-        while not torch.equal(root, shorter := root[root]):
-            root = shorter
-
-    _, number = torch.unique(root, return_inverse=True)  # sorted: 0 stays 0, and a root is its piece's first run
-    labels = by_label(number.int(), runs.mul_(mask))
-    return labels, torch.bincount(labels.flatten(), minlength=int(number.max()) + 1)
+    runs = _runs(mask)
+    return _painted(runs.piece.int(), runs, mask), runs.areas
 
 
 def by_label(values: Tensor, labels: Tensor) -> Tensor:
@@ -103,11 +87,9 @@ def largest_component(mask: Tensor) -> Tensor:
     Convention:
         As :func:`label_components`.
     """
-    labels, areas = label_components(mask)
-    if len(areas) == 1:
-        return mask
-    areas[0] = 0
-    return labels == areas.argmax()
+    runs = _runs(mask)
+    runs.areas[0] = 0
+    return _painted(runs.piece == runs.areas.argmax(), runs, mask)
 
 
 def without_specks(mask: Tensor, area: float) -> Tensor:
@@ -126,7 +108,59 @@ def without_specks(mask: Tensor, area: float) -> Tensor:
     Convention:
         As :func:`label_components`.
     """
-    labels, areas = label_components(mask)
-    keep = areas >= area
-    keep[0] = False
-    return by_label(keep, labels)
+    runs = _runs(mask)
+    return _painted((runs.areas >= area).index_select(0, runs.piece), runs, mask)
+
+
+class _Runs(NamedTuple):
+    """The runs of a mask, in raster order, and the pieces that they make."""
+
+    ends: Tensor
+    """``[r, 2]`` int64: where each begins and where the next pixel after it is, pixels numbered row by row."""
+    piece: Tensor
+    """``[r]`` int64: the label of its piece."""
+    areas: Tensor
+    """``[n + 1]`` int64: those of :func:`label_components`."""
+
+
+def _runs(mask: Tensor) -> _Runs:
+    if mask.ndim != 2 or mask.dtype != torch.bool:
+        raise ShapeError(f"label_components: mask must be [H, W] bool, got {list(mask.shape)} {mask.dtype}")
+    height, width = mask.shape
+    # Beginnings and ends by turns: with a gap on either side, every row has as many of one as of the other. They are
+    # few, and are looked for in eight places at a time first: a third of the time.
+    gap = 8 - width % 8
+    padded = F.pad(mask.view(torch.uint8), (1, gap))
+    eights = (padded[:, 1:] != padded[:, :-1]).view(-1, 8)
+    some = eights.view(torch.int64).nonzero()[:, 0]
+    which, place = eights.index_select(0, some).nonzero().T
+    ends = some.index_select(0, which).mul_(8).add_(place)
+    ends = ends.sub_(ends // (width + gap) * gap).view(-1, 2)
+
+    # The runs of the row above that a run touches follow one another: one edge each.
+    begin, end = ends.T.contiguous()
+    after = torch.searchsorted(begin, end - width)
+    count = after - torch.searchsorted(end, begin - width, right=True)
+    lower = torch.repeat_interleave(count)
+    upper = (after - count.cumsum(0)).index_select(0, lower).add_(torch.arange(len(lower), device=mask.device))
+    root = numbers = torch.arange(len(ends), device=mask.device)
+    while not torch.equal(root_upper := root.index_select(0, upper), root_lower := root.index_select(0, lower)):
+        high, low = torch.maximum(root_upper, root_lower), torch.minimum(root_upper, root_lower)
+        root = root.scatter_reduce(0, high, low, "amin")
+        while not torch.equal(root, shorter := root.index_select(0, root)):
+            root = shorter
+
+    piece = (root == numbers).cumsum(0).index_select(0, root)  # a root is its piece's first run
+    areas = torch.bincount(piece, end - begin, minlength=1).long()
+    areas[0] = height * width - areas.sum()
+    return _Runs(ends, piece, areas)
+
+
+def _painted(values: Tensor, runs: _Runs, mask: Tensor) -> Tensor:
+    """A value a run, ``[r]``, as a picture of the mask's size: 0 or false outside the mask."""
+    by_turns = values.new_zeros(2 * len(values) + 1)
+    by_turns[1::2] = values
+    borders = F.pad(runs.ends.flatten(), (1, 1))
+    borders[-1] = mask.numel()
+    turn = torch.repeat_interleave(borders.diff().int(), output_size=mask.numel())
+    return by_turns.index_select(0, turn).view_as(mask)
