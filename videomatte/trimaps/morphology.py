@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from videomatte.errors import ShapeError
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN
@@ -43,17 +44,20 @@ def dilate(mask: Tensor, radius: float) -> Tensor:
     if reach < 1 or mask.numel() == 0:
         return mask.clone()
     height, width = mask.shape[-2:]
-    grown, wide, done = mask.clone(), mask.clone(), 0
+    most = min(reach, width - 1)
+    # Each row of wide holds windows of so many pixels, by where they begin, so that one step widens them on both sides.
+    # Bytes are quicker than bools, and |= would store each part once more.
+    grown, wide, count = mask.clone().view(torch.uint8), F.pad(mask.view(torch.uint8), (most, most)), 1
     for dy in range(min(reach, height - 1), -1, -1):
         # Rows of the disc from its top to its middle: each is wider than the one before.
-        half = min(math.isqrt(math.floor(radius * radius - dy * dy)), width - 1)
-        for dx in range(done + 1, half + 1):
-            wide[..., dx:] |= mask[..., :-dx]
-            wide[..., :-dx] |= mask[..., dx:]
-        done = half
-        grown[..., dy:, :] |= wide[..., : height - dy, :]
-        grown[..., : height - dy, :] |= wide[..., dy:, :]
-    return grown
+        half = min(math.isqrt(math.floor(radius * radius - dy * dy)), most)
+        while count < 2 * half + 1:
+            step = min(count, 2 * half + 1 - count)
+            wide, count = wide[..., :-step] | wide[..., step:], count + step
+        row = wide[..., most - half : most - half + width]
+        grown[..., dy:, :].bitwise_or_(row[..., : height - dy, :])
+        grown[..., : height - dy, :].bitwise_or_(row[..., dy:, :])
+    return grown.view(torch.bool)
 
 
 def dilate_square(mask: Tensor, reach: int) -> Tensor:
