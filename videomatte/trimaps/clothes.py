@@ -93,9 +93,10 @@ def foreign_islands(rgb: Tensor, known: Tensor, before: Tensor | None = None) ->
     brighter = (strength > _BRIGHTER * strength_around) & (areas > (size / 100) ** 2)
     brighter[0] = False
     coat = _turned(colour, empty, labels > 0, torch.zeros_like(known) if before is None else before)
-    # What lies between two pieces of cloth and is no screen is cloth of another colour, or in front of it.
-    between = erode(dilate(coat, size / 100), size / 100) & ~without_specks(known & ~coat, 4)
-    return coat | between | by_label(brighter, labels)
+    if coat.any():
+        # What lies between two pieces of cloth and is no screen is cloth of another colour, or in front of it.
+        coat |= erode(dilate(coat, size / 100), size / 100) & ~without_specks(known & ~coat, 4)
+    return coat | by_label(brighter, labels)
 
 
 def _turned(colour: Tensor, empty: Tensor, islands: Tensor, before: Tensor) -> Tensor:

@@ -125,8 +125,8 @@ def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: T
         first, last = (inner[..., at : at + 1].expand(-1, -1, edge + 1) for at in (0, inner.shape[2] - 1))
         smooth = square_sums(torch.cat([first, inner, last], dim=2), 3).mul_(1 / 9)
         here, bright = (planes := enlarged.rows(rows))[:2], planes[2]
-        colour[:, rows], empty[:, rows] = chroma(smooth), here
-        share[rows] = share_of(colour[:, rows], here, WIDE)
+        own = chroma(smooth)
+        colour[:, rows], empty[:, rows], share[rows] = own, here, share_of(own, here, WIDE)
         torch.div(smooth.mean(0), bright.clamp_(min=1e-4), out=light[rows]).sub_(1)
         # By the upper half alone, for the same reason as above: no edge gets into the noise.
         weight = as_weight(upper[rows] & (share[rows] >= 1) & (share[rows] < 1.2))
@@ -196,5 +196,6 @@ def _upper_quartile(values: Tensor) -> Tensor:
     """As ``values.quantile(0.75)``, without sorting all of them."""
     place = 0.75 * (len(values) - 1)
     low = int(place)
-    lower, higher = (values.kthvalue(min(at, len(values))).values for at in (low + 1, low + 2))
+    upper = values.topk(len(values) - low, sorted=False).values
+    lower, higher = upper.topk(min(2, len(upper)), largest=False).values[[0, -1]]
     return torch.lerp(lower, higher, place - low)

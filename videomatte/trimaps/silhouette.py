@@ -106,7 +106,10 @@ def trimap_of_silhouette(subject: Tensor, core: Tensor, share: Tensor, size: int
     core = core | by_label((outside == 0) & (shown < 0.25), labels)
 
     speck = (size / 160) ** 2
-    foreground = without_specks(erode(core, max(2.0, size / 160)), speck)
+    cores, areas_of_cores = label_components(erode(core, max(2.0, size / 160)))
+    large = areas_of_cores >= speck
+    large[0] = False
+    foreground = by_label(large, cores)
     wide = erode(~subject, max(2.0, size / 90))
     # What is seen through a narrow gap stays sure in its middle, if it is no speck.
     labels, areas = label_components(~subject)
@@ -115,9 +118,8 @@ def trimap_of_silhouette(subject: Tensor, core: Tensor, share: Tensor, size: int
     # Where what lies between is thick it is hair, and hair goes on where it looks opaque.
     hair = erode(subject & ~core, size / 160)
     drawn = foreground & ~dilate(hair, size / 160 + size / 80)
-    labels, areas = label_components(foreground)
-    lost = held_by_label(drawn, labels, areas) == 0
-    return trimap_of(drawn | (foreground & by_label(lost, labels)), background)
+    lost = large & (held_by_label(drawn, cores, areas_of_cores) == 0)
+    return trimap_of(drawn | by_label(lost, cores), background)
 
 
 def around(subject: Tensor, size: int) -> tuple[slice, slice] | None:

@@ -29,8 +29,8 @@ def spread(values: Tensor, weight: Tensor, block: float) -> Tensor:
     """
     (height, width), weight = values.shape[-2:], as_weight(weight)
     blocks = max(1, round(height / block)), max(1, round(width / block))
-    means = F.adaptive_avg_pool2d(torch.cat([values * weight, weight]), blocks)
-    return enlarge(filled_blocks(means), (height, width))
+    means = [F.adaptive_avg_pool2d(planes, blocks) for planes in (values * weight, weight)]
+    return enlarge(filled_blocks(torch.cat(means)), (height, width))
 
 
 def as_weight(mask: Tensor) -> Tensor:
