@@ -28,6 +28,7 @@ from torch import Tensor
 
 from videomatte.errors import ShapeError
 from videomatte.trimaps.morphology import dilate_square
+from videomatte.trimaps.spread import enlarge_nearest
 
 __all__ = ["Layers", "as_batch", "check_layers", "estimate_foreground"]
 
@@ -106,8 +107,8 @@ class Layers:
             size = round(height ** (level / count)), round(width ** (level / count))
             places, solved = _relax(image, alpha, plate, layers, size, stiffness)
             if level < count:
-                layers = _enlarge(layers, size)
-                layers.view(6, -1).index_copy_(1, places, solved)
+                layers = enlarge_nearest(layers, size)
+                layers.view(6, -1).scatter_(1, places.expand(6, -1), solved)
         return cls(layers, places, solved)
 
     def foreground(self, image: Tensor, alpha: Tensor) -> Tensor:
@@ -121,8 +122,8 @@ class Layers:
     def _plausible(self, planes: slice, image: Tensor, shown: Tensor) -> Tensor:
         low, high = (float(bound) for bound in image.aminmax())
         low, high = min(low, 0.0), max(high, 1.0)
-        layer = _enlarge(self.coarse[planes].clamp(low, high), image.shape[1:])
-        layer.view(3, -1).index_copy_(1, self.places, self.solved[planes].clamp(low, high))
+        layer = enlarge_nearest(self.coarse[planes].clamp(low, high), image.shape[1:])
+        layer.view(3, -1).scatter_(1, self.places.expand(3, -1), self.solved[planes].clamp(low, high))
         return torch.where(shown, image, layer, out=layer)
 
 
@@ -140,10 +141,6 @@ def _start(image: Tensor, alpha: Tensor, plate: Tensor | None) -> Tensor:
     return torch.cat(means)[:, None, None]
 
 
-def _enlarge(layers: Tensor, size: tuple[int, ...]) -> Tensor:
-    return F.interpolate(layers[None], size, mode="nearest")[0]
-
-
 def _relax(
     image: Tensor, alpha: Tensor, plate: Tensor | None, layers: Tensor, size: tuple[int, int], stiffness: float
 ) -> tuple[Tensor, Tensor]:
@@ -151,35 +148,42 @@ def _relax(
     both layers there, ``[6, N]``."""
     alpha = alpha[0] if alpha.shape[1:] == size else F.interpolate(alpha[None], size, mode="nearest")[0, 0]
     black, white, beside = _chessboard(alpha)
-    solved = torch.cat([black, white])
-    colour = _sampled(image, solved, size)
+    rows, columns = (torch.cat(numbers) for numbers in zip(black, white, beside, strict=True))
+    count = len(black[0]) + len(white[0])
+    solved = rows[:count] * size[1] + columns[:count]
+    seen = _numbers(rows[:count], columns[:count], size, image.shape[1:])
+    colour = image.flatten(1).index_select(1, seen)
     if plate is not None:
-        colour.addcmul_(alpha.flatten()[solved] - 1, _sampled(plate, solved, size))
-    turns = _turns(alpha, colour, black, white, beside, stiffness)
-    table = _sampled(layers, torch.cat([solved, beside]), size).T.contiguous()
+        clear = alpha.flatten().index_select(0, solved).sub_(1)
+        colour.addcmul_(clear, plate.flatten(1).index_select(1, seen))
+    turns = _turns(alpha, colour, rows, columns, len(black[0]), stiffness)
+    table = layers.flatten(1).index_select(1, _numbers(rows, columns, size, layers.shape[1:]))
     for _ in range(SMALL_STEPS if max(size) <= SMALL_SIDE else STEPS):
         for turn in turns:
             turn.solve(table)
-    return solved, table[: len(solved)].T
+    return solved, table[:, :count]
 
 
-def _sampled(planes: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
-    """``[C, N]``: what planes of any size have at pixels of a level, numbered row by row."""
-    height, width = planes.shape[1:]
-    if (height, width) != size:
-        places = places // size[1] * height // size[0] * width + places % size[1] * width // size[1]
-    return planes.flatten(1).index_select(1, places)
+def _numbers(rows: Tensor, columns: Tensor, size: tuple[int, int], of: Sequence[int]) -> Tensor:
+    """Pixels of a level of some size, ``[N]``, numbered row by row in planes of another."""
+    (height, width), device = of, rows.device
+    # Divided is once a row and once a column: whole numbers are slow to divide.
+    down = torch.arange(size[0], device=device).mul_(height).floor_divide_(size[0]).mul_(width)
+    across = torch.arange(size[1], device=device).mul_(width).floor_divide_(size[1])
+    return down.index_select(0, rows).add_(across.index_select(0, columns))
 
 
-def _chessboard(alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Numbers of the pixels to be solved for, black squares and white, and of all others that they may lie next to."""
+def _chessboard(alpha: Tensor) -> list[tuple[Tensor, ...]]:
+    """Rows and columns of the pixels to be solved for, black squares and white, and of all others that they may lie
+    next to."""
     near = torch.ones_like(alpha, dtype=torch.bool)
     if max(alpha.shape) >= SPARSE_FROM:
         # Hard edges mix nothing, but what lies beyond them is asked for when a file is scaled.
         near = dilate_square((alpha > 0) & (alpha < 1), REACH)
-    near, beside = (mask.flatten().nonzero()[:, 0] for mask in (near, dilate_square(near, 1) & ~near))
-    black = (near // alpha.shape[1] + near % alpha.shape[1]) % 2 == 0
-    return near[black], near[~black], beside
+    odd_row, odd_column = (torch.arange(length, device=alpha.device) % 2 == 1 for length in alpha.shape)
+    white = odd_row[:, None] ^ odd_column
+    masks = near & ~white, near & white, dilate_square(near, 1) & ~near
+    return [mask.nonzero(as_tuple=True) for mask in masks]
 
 
 class _Turn(NamedTuple):
@@ -190,71 +194,68 @@ class _Turn(NamedTuple):
 
         F = F̄ + λα / W_F,   B = B̄ + λ(1-α) / W_B,   λ = r / (1 + α² / W_F + (1-α)² / W_B).
 
-    Both layers of the pixels solved for, and of those beside them, are rows of a table of six columns.
+    Both layers of the pixels solved for, and of those beside them, are columns of a table of six rows.
     """
 
-    rows: slice
+    columns: slice
     """Of the table."""
-    neighbours: Tensor
-    """``[n, 4]`` int64, rows of the table."""
-    weights: Tensor
-    """``[n, 4]``, of sum 1."""
+    neighbours: tuple[Tensor, ...]
+    """Four, ``[n]`` int64, columns of the table."""
+    weights: tuple[Tensor, ...]
+    """Four, ``[n]``, of sum 1."""
     colour: Tensor
     """``[3, n]``, what the mixture is to be."""
-    alpha: Tensor
-    """``[n]``."""
-    clear: Tensor
-    """``[n]``, 1 - α."""
-    front: Tensor
-    """``[n]``, λα / W_F over r."""
-    back: Tensor
-    """``[n]``, λ(1-α) / W_B over r."""
+    cover: Tensor
+    """``[2, n]``, α and 1 - α."""
+    gain: Tensor
+    """``[2, 1, n]``, λα / W_F and λ(1-α) / W_B over r."""
 
     def solve(self, table: Tensor) -> None:
         """Give the pixels their best colours, the others held."""
-        # Weighted sums of rows are what an embedding bag is. What follows is quicker on columns.
-        means = F.embedding_bag(self.neighbours, table, per_sample_weights=self.weights, mode="sum").T.contiguous()
-        front, back = means[:3], means[3:]
-        left = torch.addcmul(self.colour, self.alpha, front, value=-1).addcmul_(self.clear, back, value=-1)
-        front.addcmul_(self.front, left)
-        back.addcmul_(self.back, left)
-        table[self.rows] = means.T
+        first, *others = self.neighbours
+        means = table.index_select(1, first).mul_(self.weights[0])
+        for neighbours, weights in zip(others, self.weights[1:], strict=True):
+            means.addcmul_(table.index_select(1, neighbours), weights)
+        means = means.view(2, 3, -1)
+        left = torch.addcmul(self.colour, self.cover[0], means[0], value=-1).addcmul_(self.cover[1], means[1], value=-1)
+        torch.addcmul(means, self.gain, left, out=table.view(2, 3, -1)[..., self.columns])
 
 
 def _turns(
-    alpha: Tensor, colour: Tensor, black: Tensor, white: Tensor, beside: Tensor, stiffness: float
+    alpha: Tensor, colour: Tensor, rows: Tensor, columns: Tensor, black: int, stiffness: float
 ) -> tuple[_Turn, _Turn]:
-    """Black squares, then white: so lie the rows of the table as well, and those beside them last.
+    """Black squares, then white: so lie the columns of the table as well, and those beside them last.
 
     Args:
         alpha: ``[h, w]`` float32.
         colour: ``[3, N]`` float32, what the mixture is to be at the pixels solved for.
-        black, white, beside: the pixels, numbered row by row.
+        rows, columns: of these, and of those beside them.
+        black: how many of them are black.
         stiffness: as :meth:`Layers.solve`.
     """
-    height, width = alpha.shape
-    places, count = torch.cat([black, white, beside]), len(black) + len(white)
-    # The table's row of each pixel, with a margin: beyond the border lies the pixel itself.
-    row_of = torch.empty(height + 2, width + 2, dtype=torch.long, device=alpha.device)
-    at = places + 2 * (places // width) + width + 3
-    row_of.view(-1)[at] = torch.arange(len(places), device=alpha.device)
-    row_of[0], row_of[-1] = row_of[1], row_of[-2]
-    row_of[:, 0], row_of[:, -1] = row_of[:, 1], row_of[:, -2]
-    at = at[:count]
-    neighbours = torch.stack([row_of.take(at + by) for by in (-1, 1, -width - 2, width + 2)], dim=1)
-    alpha = alpha.flatten()[places]
-    around, alpha = alpha[neighbours], alpha[:count]
-    weights = (alpha[:, None] - around).abs_().add_(EPSILON)
-    total, clear = weights.sum(1), 1 - alpha
-    front, back = alpha / total, clear / (total + stiffness)
-    scale = 1 + alpha * front + clear * back
-    planes = colour, alpha, clear, front.div_(scale), back.div_(scale)
+    (height, width), count = alpha.shape, colour.shape[1]
+    # The table's column of each pixel, with a margin: beyond the border lies the pixel itself.
+    column_of = torch.empty(height + 2, width + 2, dtype=torch.long, device=alpha.device)
+    at = (rows + 1).mul_(width + 2).add_(columns).add_(1)
+    # Of all ways to write at places this is by far the fastest.
+    column_of.view(-1).scatter_(0, at, torch.arange(len(at), device=alpha.device))
+    column_of[0], column_of[-1] = column_of[1], column_of[-2]
+    column_of[:, 0], column_of[:, -1] = column_of[:, 1], column_of[:, -2]
+    neighbours = [column_of.view(-1).index_select(0, at[:count] + by) for by in (-1, 1, -width - 2, width + 2)]
+    cover = alpha.flatten().index_select(0, rows * width + columns)
+    around, alpha = torch.stack([cover.index_select(0, columns) for columns in neighbours]), cover[:count]
+    weights = around.sub_(alpha).abs_().add_(EPSILON)
+    total = weights.sum(0)
+    weights.div_(total)
+    cover = torch.stack([alpha, 1 - alpha])
+    gain = cover / torch.stack([total, total + stiffness])
+    gain.div_((cover * gain).sum(0).add_(1))
 
-    def turn(rows: slice) -> _Turn:
-        return _Turn(rows, neighbours[rows], weights[rows], *(plane[..., rows] for plane in planes))
+    def turn(part: slice) -> _Turn:
+        beside, weighed = (tuple(plane[part] for plane in planes) for planes in (neighbours, weights))
+        return _Turn(part, beside, weighed, colour[:, part], cover[:, part], gain[:, None, part])
 
-    weights.div_(total[:, None])
-    return turn(slice(0, len(black))), turn(slice(len(black), count))
+    return turn(slice(0, black)), turn(slice(black, count))
 
 
 def check_layers(name: str, image: Tensor, alpha: Tensor) -> None:
