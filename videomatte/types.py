@@ -68,7 +68,7 @@ def unit_range(pixels: Tensor) -> Tensor:
             untouched: scene-linear sources may exceed 1).
     """
     if pixels.dtype == torch.uint8:
-        return pixels.float().div_(255)
+        return pixels / 255  # in one pass
     if pixels.dtype == torch.uint16:
         return pixels.float().div_(65535)
     return pixels.float()
