@@ -1,8 +1,9 @@
 """Cuts are found, and nothing else is taken for one."""
 
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import skimage.data
@@ -10,11 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from videomatte import open_source
 from videomatte.errors import ShapeError
 from videomatte.flow import continuity, is_cut
 from videomatte.flow.cuts import CUT_BELOW
-from videomatte.types import unit_range
 
 
 def picture(image: np.ndarray) -> Tensor:
@@ -27,8 +26,12 @@ def frames_of(path: Path, every: int = 1) -> list[Tensor]:
             torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1)[None] / 255
             for file in sorted(path.iterdir())
         ]
-    with open_source(path) as source:
-        return [unit_range(frame.rgb)[None] for frame in source if frame.index % every == 0]
+    with av.open(path) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        wanted = islice(
+            container.decode(video=0), 0, None, every
+        )  # most are not to be turned into RGB, which takes long
+        return [torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None] / 255 for frame in wanted]
 
 
 def cuts_in(frames: list[Tensor], apart: int = 1) -> list[int]:
