@@ -17,7 +17,7 @@ from videomatte.errors import UsageError
 from videomatte.models.embedded import load_embedded
 from videomatte.training.backdrops import Backdrops
 from videomatte.training.folders import read_pictures
-from videomatte.training.screen import Pixels, draw_pixels, fit_correction
+from videomatte.training.screen_correction import Pixels, draw_pixels, fit_correction
 from videomatte.training.trainable import trainable
 
 __all__ = ["train_screen"]

@@ -4,7 +4,7 @@ The solver knows nothing and is never far off; the network has seen what the sol
 within each window, gets wrong: patterned backgrounds, noise, compression, soft focus. It is given the solver's alpha
 and the known colours on both sides as further channels, looks only at tiles that hold unknown pixels, and answers with
 a correction. Before a coloured screen whose plate is known, a correction of its own takes the network's place
-(:mod:`videomatte.models.screen`).
+(:mod:`videomatte.models.screen_correction`).
 
 Sources: Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting", 2008 (the Laplacian); Yao et al.,
 "ViTMatte", 2024 (the network); Gortler et al., "The Lumigraph", 1996 (push-pull, which spreads the known colours).
@@ -30,7 +30,7 @@ from videomatte.models.blocks import alpha_of_tiles
 from videomatte.models.detail_capture import DetailCapture
 from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.precision import autocast
-from videomatte.models.screen import ScreenCorrection
+from videomatte.models.screen_correction import ScreenCorrection
 from videomatte.trimaps.hue import screen_hue
 
 __all__ = ["EmbeddedMatting", "load_embedded", "spread_colours", "tile_places"]

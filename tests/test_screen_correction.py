@@ -10,10 +10,10 @@ from pipelines.train_screen import train_screen
 from videomatte.errors import UsageError
 from videomatte.models.embedded import EmbeddedMatting, load_embedded
 from videomatte.models.precision import prepare
-from videomatte.models.screen import MEASURES, ScreenCorrection, measures
+from videomatte.models.screen_correction import MEASURES, ScreenCorrection, measures
 from videomatte.scenes import random_scene, render
 from videomatte.training.backdrops import Backdrops
-from videomatte.training.screen import STRENGTH, Pixels, draw_pixels, fit_correction
+from videomatte.training.screen_correction import STRENGTH, Pixels, draw_pixels, fit_correction
 from videomatte.trimaps.morphology import trimap_from_alpha
 
 HEIGHT, WIDTH = 60, 90

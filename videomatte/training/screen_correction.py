@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from videomatte.errors import InputError
 from videomatte.matting.colour_detail import add_colour_detail
 from videomatte.models.embedded import EmbeddedMatting
-from videomatte.models.screen import MEASURES, ScreenCorrection, measures
+from videomatte.models.screen_correction import MEASURES, ScreenCorrection, measures
 from videomatte.scenes import random_scene, render
 from videomatte.scenes.noise import Rng, blur, stream
 from videomatte.scenes.subjects import SubjectKind
