@@ -8,6 +8,9 @@ import av
 import pytest
 import torch
 
+# Numba's threads, which PyMatting starts when it is imported, would change the number of torch's.
+os.environ.setdefault("NUMBA_NUM_THREADS", str(torch.get_num_threads()))
+
 DEFAULT_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
