@@ -21,6 +21,7 @@ from benchmarks import harness
 from benchmarks.clips import Clip, true_mattes
 from benchmarks.harness import DEVICE
 from videomatte.io import open_source
+from videomatte.matting.closed_form import load_pymatting
 from videomatte.types import UNKNOWN, unit_range
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -132,7 +133,7 @@ def robust_video_matting(clip: Clip, rounds: int, folder: Path, checkout: Path, 
 
 def pymatting(clip: Clip, rounds: int, folder: Path) -> dict[str, object]:
     """PyMatting's closed-form matting in the plain loop, and ours with the embedded model: time a frame."""
-    from pymatting import estimate_alpha_cf
+    estimate_alpha_cf = load_pymatting().estimate_alpha_cf
 
     def alpha_of(image: Any, trimap: Any) -> np.ndarray:
         alpha: np.ndarray = estimate_alpha_cf(np.asarray(image) / 255.0, np.asarray(trimap) / 255.0)

@@ -22,13 +22,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import pymatting
 import torch
 from torch import Tensor
 
 from videomatte.errors import ModelError
 from videomatte.io import open_source
 from videomatte.matting import ClosedFormMatting, open_matting
+from videomatte.matting.closed_form import load_pymatting
 from videomatte.metrics import ClipErrors
 from videomatte.refine import Temporal
 from videomatte.scenes import random_scene, render
@@ -112,7 +112,8 @@ def methods() -> dict[str, Callable[[], MattingStage]]:
 
     def knn(item: TrimapFrame) -> Tensor:
         image = unit_range(item.frame.rgb).permute(1, 2, 0).double().numpy()
-        return torch.from_numpy(pymatting.estimate_alpha_knn(image, levels(item)[0].double().numpy()))[None].float()
+        alpha = load_pymatting().estimate_alpha_knn(image, levels(item)[0].double().numpy())
+        return torch.from_numpy(alpha)[None].float()
 
     def own(model: str) -> MattingStage:
         return open_matting(model, torch.device("cpu"))

@@ -1,6 +1,8 @@
 """Closed-form matting against PyMatting called directly, and what the stage adds to it."""
 
 import logging
+import os
+import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -68,6 +70,22 @@ def test_a_solver_that_gives_up_leaves_its_last_iterate_and_a_log_line(
     # Five preconditioned steps are already much nearer the solution than no step at all.
     unknown = item.trimap == 128
     assert (matte.alpha - exact.alpha)[unknown].abs().mean() < 0.5 * exact.alpha[unknown].mean()
+
+
+def test_torch_keeps_its_number_of_threads() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_NUM_THREADS"}
+    script = (
+        "import torch; from videomatte.matting import ClosedFormMatting\n"
+        "ClosedFormMatting(); print(torch.get_num_threads())"
+    )
+    asked = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.stdout.strip() == "1"
 
 
 def test_without_pymatting_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,10 @@ of colour in every 3 x 3 window, and what is left over is smallest. PyMatting (G
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +22,7 @@ from torch import Tensor
 from videomatte.errors import ModelError
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, MatteFrame, TrimapFrame, unit_range
 
-__all__ = ["ClosedFormMatting"]
+__all__ = ["ClosedFormMatting", "load_pymatting"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +31,27 @@ _WINDOW_REACH = 2
 
 _MAX_ITERATIONS = 2000
 """PyMatting's own 10,000 are minutes at 720p; frames that converge do so in some 100."""
+
+
+def load_pymatting() -> ModuleType:
+    """The package, imported so that torch keeps its number of threads.
+
+    Importing PyMatting starts numba's threads, and with these OpenMP's limit, which is torch's too, becomes the number
+    of cores, whatever OMP_NUM_THREADS says: on two cores that other processes use as well a picture's exponential took
+    seven times as long. And a limit that changes spoils LAPACK's pivots (:mod:`videomatte.engine.threads`).
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(torch.get_num_threads()))
+    try:
+        import pymatting
+    except ImportError as error:
+        raise ModelError(
+            'closed-form matting needs PyMatting, which is not installed: pip install "videomatte[classic]"'
+        ) from error
+    module: ModuleType = pymatting
+    return module
 
 
 class ClosedFormMatting:
@@ -44,13 +67,7 @@ class ClosedFormMatting:
     """
 
     def __init__(self) -> None:
-        try:
-            import pymatting
-        except ImportError as error:
-            raise ModelError(
-                'closed-form matting needs PyMatting, which is not installed: pip install "videomatte[classic]"'
-            ) from error
-        self._pymatting = pymatting
+        self._pymatting = load_pymatting()
         # Its factorisation prints to stdout each time it tries again with a larger shift, in the middle of what the
         # command line writes there. Redirecting stdout would reach into other threads; this reaches into one module.
         vars(sys.modules["pymatting.preconditioner.ichol"])["print"] = lambda *_: None
