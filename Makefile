@@ -35,7 +35,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch -e ".[classic]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

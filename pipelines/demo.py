@@ -16,7 +16,8 @@ from videomatte.engine import Threads
 from videomatte.errors import OutputError
 from videomatte.io import open_sink, open_source
 from videomatte.io.picture import write_picture
-from videomatte.matting import ClosedFormMatting
+from videomatte.matting import open_matting
+from videomatte.refine import Foreground, Temporal
 from videomatte.replace import ReplaceBackground
 from videomatte.scenes import SceneSettings, render, write_clip
 from videomatte.sheet import ContactSheet
@@ -42,9 +43,7 @@ def demo(folder: Path, *, progress: bool = False) -> str:
 
     Raises:
         OutputError: the folder cannot be written.
-        ModelError: PyMatting is not installed.
     """
-    matting = ClosedFormMatting()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,7 +60,9 @@ def demo(folder: Path, *, progress: bool = False) -> str:
         replace = ReplaceBackground(lambda _: background, source.info.colour.transfer)
         threads = stack.enter_context(Threads())
         trimaps = ChromaKey("auto")(threads.boundary(source))
-        for matte in _bar(threads.boundary(replace(matting(trimaps))), shown=progress):
+        mattes = open_matting("embedded")(threads.boundary(trimaps))
+        mattes = Temporal()(Foreground()(threads.boundary(mattes)))
+        for matte in _bar(threads.boundary(replace(mattes)), shown=progress):
             for sink in sinks:
                 sink.write(matte)
             sheet.add(matte)
