@@ -28,9 +28,8 @@ def frames_of(path: Path, every: int = 1) -> list[Tensor]:
         ]
     with av.open(path) as container:
         container.streams.video[0].thread_type = "AUTO"
-        wanted = islice(
-            container.decode(video=0), 0, None, every
-        )  # most are not to be turned into RGB, which takes long
+        # Most are not to be turned into RGB, which takes long.
+        wanted = islice(container.decode(video=0), 0, None, every)
         return [torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None] / 255 for frame in wanted]
 
 
