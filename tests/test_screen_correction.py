@@ -139,7 +139,7 @@ def test_it_is_better_than_the_solver_on_held_out_scenes(trained: EmbeddedMattin
         unknown = trimap == 0.5
         errors.append([float((a - shot.alpha[None])[unknown].square().mean()) for a in (ours, solved)])
     ours_error, solver_error = torch.tensor(errors).mean(0).tolist()
-    assert ours_error < 0.95 * solver_error  # less would be chance, with eight pictures
+    assert ours_error < 0.9 * solver_error  # a tenth of the squared error at least, or it is not worth its weights
 
 
 def test_what_can_be_told_from_measures_is_learned() -> None:
@@ -156,8 +156,8 @@ def test_what_can_be_told_from_measures_is_learned() -> None:
         left = (samples[0].values[:, 0] + fitted.correction(samples[0].values) - samples[0].alpha).abs().mean()
     # The noise that is learned with leaves some of the fault besides the share that is left on purpose.
     assert left < (1 - STRENGTH + 0.15) * samples[0].error
-    once, again = (fit_correction(samples, steps=10) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(once.parameters(), again.parameters(), strict=True))
+    again = fit_correction(samples, steps=300)
+    assert all(torch.equal(a, b) for a, b in zip(fitted.parameters(), again.parameters(), strict=True))
 
 
 def test_a_sample_is_the_same_whenever_it_is_drawn(trained: EmbeddedMatting) -> None:
