@@ -112,22 +112,22 @@ def process_clip(
         replace = stack.enter_context(behind(source.info, device)) if behind else None
         sheet = settings.sheet and stack.enter_context(SheetSink(settings.sheet, source.info, settings.overwrite))
         stack.enter_context(clock.span("encode"))  # this thread's own work, the waits below taken off
-        sink = stack.enter_context(
-            open_tee(
-                files,
-                source.info,
-                premultiplied=settings.premultiplied,
-                audio=settings.audio,
-                soundtrack=soundtrack,
-                overwrite=settings.overwrite,
-                verify=settings.verify,
-                # What a stage of the user's own does, nobody can compare: such a run always starts at its start.
-                job=None if trimaps else describe_job(clip, depends_on),
-                segment=segment_frames(settings.batch),
-                threads=settings.encoder_threads,
-                clock=clock,
-            )
+        sink = open_tee(
+            files,
+            source.info,
+            premultiplied=settings.premultiplied,
+            audio=settings.audio,
+            soundtrack=soundtrack,
+            overwrite=settings.overwrite,
+            verify=settings.verify,
+            # What a stage of the user's own does, nobody can compare: such a run always starts at its start.
+            job=None if trimaps else describe_job(clip, depends_on),
+            segment=segment_frames(settings.batch),
+            threads=settings.encoder_threads,
+            clock=clock,
         )
+        stack.push(sink)  # before it is entered: wherever on the way in Ctrl-C strikes, nothing is left
+        sink.__enter__()
         done = sink.resume_at
         threads = stack.enter_context(Threads())
 

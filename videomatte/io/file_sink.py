@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from videomatte.engine.clock import Clock
+from videomatte.engine.undisturbed import undisturbed
 from videomatte.errors import OutputError
 from videomatte.io.atomic import publish, writing
 from videomatte.io.formats import ImageFormat, VideoFormat
@@ -52,7 +53,8 @@ class FileSink:
         self._shift: int | None = None
         self._count = 0
         self._begun = self._is_whole = False
-        self._work: Work
+        self._was_published = False
+        self._work = Work(path, job)
         self._expected: Expected
 
     @property
@@ -79,8 +81,8 @@ class FileSink:
         return self._job is not None and bool(self._work.segments)
 
     def __enter__(self) -> Self:
-        self._work = Work(self._path, self._job)
         try:
+            self._work.open()
             self._notes += self._work.notes
             self._was_published = self._work.published
             if self._work.segments:
@@ -97,16 +99,16 @@ class FileSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        keep = True
         try:
             if kind is None:
                 self.complete()
-                if not self._was_published:
-                    with writing(self._path):
-                        publish(self._work.folder / WHOLE, Path(os.path.abspath(self._path)))  # noqa: PTH100
-                keep = False
+                with undisturbed():  # with its name there is nothing left beside it
+                    if not self._was_published:
+                        with writing(self._path):
+                            publish(self._work.folder / WHOLE, Path(os.path.abspath(self._path)))  # noqa: PTH100
+                    self._leave(keep=False)
         finally:
-            self._leave(keep=keep)
+            self._leave(keep=True)
 
     def write(self, matte: MatteFrame) -> None:
         """Take the next frame, in presentation order. One that is finished already is passed over.
@@ -178,10 +180,12 @@ class FileSink:
         )
 
     def _leave(self, *, keep: bool) -> None:
-        self._segments.abandon()
-        if self._begun:
-            self._expected.close()
-        self._work.close(keep=keep)
+        try:
+            self._segments.abandon()
+            if self._begun:
+                self._expected.close()
+        finally:
+            self._work.close(keep=keep)
 
 
 def _shift(first_pts: int) -> int:

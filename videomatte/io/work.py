@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from videomatte.engine.undisturbed import undisturbed
+from videomatte.errors import OutputError
 from videomatte.io.atomic import flush_to_disk, writing
 from videomatte.io.lock import Lock
 from videomatte.io.manifest import Manifest, Segment, checksum, differences
@@ -28,14 +30,12 @@ _LOG = logging.getLogger(__name__)
 
 
 class Work:
-    """The work folder of one output, locked until `close`.
+    """The work folder of one output. Nothing is made or locked before `open`, and `close` may follow whatever became of
+    that: who sees to it that `close` will be called, and opens then, leaves nothing behind, wherever Ctrl-C strikes.
 
     Args:
         path: the output's final name.
         job: everything that its frames depend on, JSON values by name. ``None`` for what cannot be gone on with.
-
-    Raises:
-        OutputError: another run is at work on the same output, or the folder cannot be made.
     """
 
     def __init__(self, path: Path, job: Mapping[str, object] | None) -> None:
@@ -44,24 +44,32 @@ class Work:
         self._path = path
         self.folder = _folder_of(path)
         """Where everything lies."""
-        self._manifest = Manifest(None)
-        with writing(path):
+        # As it will be read again: tuples are lists there, and paths are text.
+        self._manifest = Manifest(None if job is None else json.loads(json.dumps(job, default=str)))
+        self._lock: Lock | None = None
+        self._spares_all = True
+
+    def open(self) -> None:
+        """Make the folder if it is not there, lock it, and take over what an earlier run of the same job has finished.
+
+        Raises:
+            OutputError: another run is at work on the same output, or the folder cannot be made.
+        """
+        with writing(self._path), undisturbed():
             if self.folder.is_symlink() or self.folder.is_file():
                 self.folder.unlink()
             self.folder.mkdir(exist_ok=True)
-        self._lock = Lock(self.folder / "lock", path)
-        is_fresh = not (self.folder / "manifest.json").exists()
-        try:
-            # As it will be read again: tuples are lists there, and paths are text.
-            self._manifest.job = None if job is None else json.loads(json.dumps(job, default=str))
-            self._take_over()
-            with writing(path):
-                self._clear(keep=self._names())
-        except BaseException:
-            if is_fresh:
-                self.close(keep=False)
-            self._lock.release()
-            raise
+            try:
+                self._lock = Lock(self.folder / "lock", self._path)
+            except OutputError:
+                with contextlib.suppress(OSError):  # there is somebody else's lock in it
+                    self.folder.rmdir()
+                raise
+            self._spares_all = (self.folder / "manifest.json").exists()
+        self._take_over()
+        with writing(self._path):
+            self._clear(keep=self._names())
+        self._spares_all = False
 
     @property
     def segments(self) -> list[Segment]:
@@ -101,16 +109,24 @@ class Work:
             self._save()
 
     def close(self, *, keep: bool) -> None:
-        """Let go of the folder, and remove it unless ``keep`` says that a later run is to go on from it."""
-        with contextlib.suppress(OSError):
-            if keep and self._manifest.job is not None and self.segments:
-                self._clear(keep=self._names())
-            else:
-                self._clear(keep=set())
-                (self.folder / "lock").unlink(missing_ok=True)
-                self._lock.release()  # where an open file cannot be removed, it goes with the next run
-                self.folder.rmdir()
-        self._lock.release()
+        """Let go of the folder, and remove it unless ``keep`` says that a later run is to go on from it. May be called
+        twice. What an earlier run has left stays where `open` did not come to its end.
+        """
+        with undisturbed():
+            lock, self._lock = self._lock, None
+            if lock is None:
+                return
+            with contextlib.suppress(OSError):
+                if self._spares_all:
+                    pass
+                elif keep and self._manifest.job is not None and self.segments:
+                    self._clear(keep=self._names())
+                else:
+                    self._clear(keep=set())
+                    (self.folder / "lock").unlink(missing_ok=True)
+                    lock.release()  # where an open file cannot be removed, it goes with the next run
+                    self.folder.rmdir()
+            lock.release()
 
     def _names(self) -> set[str]:
         return {name for segment in self.segments for name in segment.files}
