@@ -140,6 +140,18 @@ def test_procedural_footage(backdrop, which) -> None:
         assert (trimap == FOREGROUND).any()
 
 
+def test_a_gap_shut_in_by_hair_is_unknown_and_spill_is_not() -> None:
+    """Both pale on average; but in a gap the screen shows somewhere as no spill does."""
+    alpha = subject()
+    alpha[:, 120:128, 100:140] = 0.88
+    spilled = key_one(over(textured((0.45, 0.33, 0.25)), alpha, screen(COLOURS["green"])))
+    alpha[:, 122:126, 118:124] = 0.4
+    gap = key_one(over(textured((0.45, 0.33, 0.25)), alpha, screen(COLOURS["green"])))
+    inside = (0, slice(122, 126), slice(105, 135))
+    assert (spilled[inside] == FOREGROUND).all()
+    assert (gap[inside] == UNKNOWN).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
 def test_the_background_is_the_screen_with_the_subject_gone(dtype) -> None:
     empty = screen(COLOURS["green"], grain=0)

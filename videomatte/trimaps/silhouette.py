@@ -91,7 +91,7 @@ def trimap_of_silhouette(subject: Tensor, core: Tensor, share: Tensor, size: int
         subject: ``[H, W]`` bool.
         core: ``[H, W]`` bool, its opaque part.
         share: ``[H, W]`` float32, how much of the background shows, 0 to 1. Places where it is below a quarter on
-            average, as by spill, and which are shut in by the core, belong to it.
+            average and nowhere above two fifths, as by spill, and which are shut in by the core, belong to it.
         size: longer side of the whole picture.
 
     Returns:
@@ -103,7 +103,8 @@ def trimap_of_silhouette(subject: Tensor, core: Tensor, share: Tensor, size: int
     labels, areas = label_components(~core)
     outside = held_by_label(~subject, labels, areas)
     shown = torch.bincount(labels.flatten(), share.flatten(), minlength=len(areas)) / areas.clamp(min=1)
-    core = core | by_label((outside == 0) & (shown < 0.25), labels)
+    gaps = held_by_label(share > 0.4, labels, areas)  # between locks of hair
+    core = core | by_label((outside == 0) & (shown < 0.25) & (gaps == 0), labels)
 
     speck = (size / 160) ** 2
     cores, areas_of_cores = label_components(erode(core, max(2.0, size / 160)))
