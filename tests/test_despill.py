@@ -34,6 +34,11 @@ def disc() -> Tensor:
     return ((45 - torch.hypot(rows - 60.0, columns - 80.0)) / 3 + 0.5).clamp(0, 1)[None]
 
 
+def towards(picture: Tensor, hue: float) -> Tensor:
+    a, b = chroma(picture)
+    return a * math.cos(hue) + b * math.sin(hue)
+
+
 def hue_of(values: tuple[float, float, float]) -> float:
     found = screen_hue(even(values))
     assert found is not None
@@ -90,6 +95,39 @@ def test_a_green_shirt_keeps_its_edge_and_its_neighbour_does_not() -> None:
     ].max() < 0.03
 
 
+def test_hair_beside_a_white_dress_turns_as_brown_as_hair() -> None:
+    """The mean of both would be too little: of like colour there is hair alone."""
+    alpha, hair, dress = disc(), colour((0.34, 0.2, 0.12)), colour((0.9, 0.9, 0.9))
+    left = (torch.arange(WIDTH) < 80).view(1, 1, -1)
+    subject = torch.where(left, hair, dress).expand(3, HEIGHT, WIDTH)
+    spilled = subject + 0.15 * edge_band(alpha) * (colour(SCREENS["green"]) - subject)
+    clean = despill(spilled, alpha, hue_of(SCREENS["green"]))
+    # Where both are about.
+    place = ((edge_band(alpha) == 1) & (alpha > 0) & left & (torch.arange(WIDTH) > 74))[0]
+    assert place.any()
+    hue = hue_of(SCREENS["green"])
+    tints = ((towards(picture, hue) / (picture * LUMA).sum(0))[place].mean() for picture in (subject, spilled, clean))
+    true, before, after = tints
+    assert (after - true).abs() < 0.05 * (before - true).abs()
+
+
+def test_what_was_unknown_is_despilled_though_alpha_says_opaque() -> None:
+    """The screen seen between locks of hair, and a shirt of its hue that was unknown all over: that is the inside."""
+    alpha, hair = disc(), colour((0.3, 0.2, 0.12))
+    gap, unknown = torch.zeros_like(alpha, dtype=torch.bool), torch.zeros_like(alpha, dtype=torch.bool)
+    gap[:, 58:61, 76:84] = True
+    unknown[:, 54:65, 72:88] = True
+    hue = hue_of(SCREENS["green"])
+    picture = torch.where(gap, torch.lerp(hair, colour(SCREENS["green"]), 0.4), hair)
+    clean = despill(picture, alpha, hue, unknown)
+    assert towards(clean, hue)[gap[0]].max() < 0.1 * towards(picture, hue)[gap[0]].min()
+    assert torch.equal(clean * ~gap, picture * ~gap)
+    assert torch.equal(despill(picture, alpha, hue, torch.zeros_like(unknown)), picture), "sure: left as it is"
+    shirt = even((0.55, 0.75, 0.55))
+    kept = despill(shirt, alpha, hue, alpha > 0)
+    assert (kept - shirt).abs()[:, edge_band(alpha)[0] == 0].max() < 1e-5, "float32's rounding"
+
+
 def test_grey_and_opposite_colours_are_left_alone() -> None:
     alpha = disc()
     for values in ((0.5, 0.5, 0.5), (0.8, 0.3, 0.6), (0.6, 0.2, 0.2)):
@@ -128,38 +166,53 @@ def test_agrees_with_whole_pictures_at_once() -> None:
     alpha = ((80 - torch.hypot(rows - 100, columns - 200)) / 30).clamp(0, 1)[None]
     hue = 2.0
 
-    def around(planes: Tensor, reach: float) -> Tensor:
+    def means(planes: Tensor, reach: float) -> Tensor:
         step = max(1, round(reach / 8))
         small = F.avg_pool2d(planes[None], step, ceil_mode=True, count_include_pad=False)
         radius = max(1, round(reach / step))
-        means = F.avg_pool2d(F.pad(small, [radius] * 4, mode="replicate"), 2 * radius + 1, 1)
-        return F.interpolate(means, planes.shape[1:], mode="bilinear", align_corners=False)[0]
+        return F.avg_pool2d(F.pad(small, [radius] * 4, mode="replicate"), 2 * radius + 1, 1)
+
+    def enlarged(planes: Tensor, size: torch.Size) -> Tensor:
+        return F.interpolate(planes, size, mode="bilinear", align_corners=False)
 
     seen = F.max_pool2d((alpha > 0).float(), 9, 1, 4)
-    band = torch.maximum(4 * around(1 - alpha, 4), (1 - alpha) / 0.25).clamp(0, 1) * seen
-    luma = (picture * torch.tensor([0.2126, 0.7152, 0.0722]).view(3, 1, 1)).sum(0, keepdim=True)
+    band = torch.maximum(4 * enlarged(means(1 - alpha, 4), alpha.shape[1:])[0], (1 - alpha) / 0.25).clamp(0, 1) * seen
+    luma = (picture * LUMA).sum(0, keepdim=True)
     a, b = chroma(picture)
-    towards, across = a * math.cos(hue) + b * math.sin(hue), b * math.cos(hue) - a * math.sin(hue)
-    ratios, inside = (torch.stack([towards, across]) / luma).clamp(-3, 3), ((band == 0) & (alpha == 1)).float()
-    planes, reach = torch.cat([ratios * inside, ratios**2 * inside, inside]), 330 / 27
-    sums = around(planes, reach) + 0.01 * around(planes, 4 * reach)
-    means, squares = (sums[:4] / sums[4:].clamp(min=1e-6)).chunk(2)
-    deviations = (squares - means**2).clamp(min=0).sqrt()
-    other = (means[:1] + deviations[:1]).clamp(min=0)
-    alike = torch.exp(-(((ratios[1:] - means[1:]) / (0.1 + deviations[1:])) ** 2))
-    limit = torch.lerp(other, torch.minimum(means[:1], other), alike) * luma
-    excess = (towards - limit).clamp(min=0) * band
-    whole = ratios[0][inside[0] > 0]
-    near = means[:1] - 2 * deviations[:1]
-    least = torch.where(sums[4:] > 1e-6, near, whole.mean() - 2 * whole.std(correction=0)) - 0.1
-    lack = (least.clamp(max=0) * luma - towards).clamp(min=0) * ((1 - alpha) / 0.25).clamp(max=1) * seen
+    tint = a * math.cos(hue) + b * math.sin(hue)
+    ratio = (tint / luma).clamp(-3, 3)
+    pure = torch.tensor([math.cos(hue) + math.sin(hue) / math.sqrt(3), math.sin(hue) / math.sqrt(0.75), 0.0])
+    pure = (pure - pure.min()) / (pure.max() - pure.min())
+    lacking = (1 - pure * pure.sum() / (pure @ pure)).clamp(min=0).view(3, 1, 1)
+    brightness = (picture * lacking).sum(0, keepdim=True) / lacking.sum()
+    across = ((b * math.cos(hue) - a * math.sin(hue)) / brightness).clamp(-1.6, 1.6)
+    unknown = torch.zeros_like(alpha, dtype=torch.bool)
+    unknown[:, 80:110, 180:220] = True  # within what alpha says is opaque
+    inside = ((band < 0.1) & (alpha > 0.98) & ~unknown).float() + 0.01 * ((band < 0.5) & (alpha > 0.9)).float()
+    like = (1 - (across - torch.linspace(-1.6, 1.6, 17).view(-1, 1, 1)).abs() / 0.2).clamp(min=0)  # tents
+    planes = torch.cat([inside, ratio * inside, ratio**2 * inside, like * inside, like * inside * ratio])
+    planes = planes[:, 1::2, 1::2]  # every second sample is enough
+    near, far = (means(planes, 330 / 27 / 2 * by) for by in (1, 4))
+    sums = enlarged(near + 0.01 * enlarged(far, near.shape[2:]), alpha.shape[1:])[0]
+    weight = sums[:1].clamp(min=1e-6)
+    mean = sums[1:2] / weight
+    deviation = (sums[2:3] / weight - mean**2).clamp(min=0).sqrt()
+    alike, total = (like * sums[3:20]).sum(0, keepdim=True), (like * sums[20:]).sum(0, keepdim=True)
+    decides = (alike / weight / 0.02).clamp(max=1)
+    limit = torch.lerp((mean + deviation).clamp(min=0), total / alike.clamp(min=1e-7), decides) * luma
+    excess = (tint - limit).clamp(min=0) * torch.maximum(band, unknown.float())
+    some, whole = ratio[:, 1::2, 1::2].flatten(), inside[:, 1::2, 1::2].flatten()
+    of_all = (some @ whole / whole.sum(), some.square() @ whole / whole.sum())
+    lowest = of_all[0] - 2 * (of_all[1] - of_all[0] ** 2).sqrt()
+    least = torch.where(sums[:1] > 1e-6, mean - 2 * deviation, lowest) - 0.1
+    lack = (least.clamp(max=0) * luma - tint).clamp(min=0) * ((1 - alpha) / 0.25).clamp(max=1) * seen
     assert (lack > 0).any()
-    assert (excess > 0).any()
+    assert (excess > 0)[unknown].any()
     grey = torch.tensor([math.cos(hue) + math.sin(hue) / math.sqrt(3), math.sin(hue) / math.sqrt(0.75), 0.0])
-    grey = (grey - grey @ torch.tensor([0.2126, 0.7152, 0.0722])).view(3, 1, 1)
+    grey = (grey - grey @ LUMA.flatten()).view(3, 1, 1)
     expected = torch.where(excess + lack > 0, (picture + (lack - excess) * grey).clamp(0, 1), picture)
-    # Sums in another order; the root of a small difference of squares makes most of their rounding.
-    torch.testing.assert_close(despill(picture, alpha, hue), expected, rtol=0, atol=1e-5)
+    # Sums in another order; roots of small differences and quotients of small sums make most of their rounding.
+    torch.testing.assert_close(despill(picture, alpha, hue, unknown), expected, rtol=0, atol=3e-5)
 
 
 def test_knows_what_is_no_screen() -> None:

@@ -115,7 +115,7 @@ def test_the_device_agrees_with_the_cpu() -> None:
 
 
 def matte(rgb: Tensor, alpha: Tensor, background: Tensor | None = None) -> MatteFrame:
-    trimap = torch.full_like(alpha, 128, dtype=torch.uint8)
+    trimap = torch.full_like(alpha, 128, dtype=torch.uint8).masked_fill_(alpha == 0, 0).masked_fill_(alpha == 1, 255)
     return MatteFrame(TrimapFrame(Frame(0, 0, Fraction(1, 25), rgb), trimap, "generated", background=background), alpha)
 
 

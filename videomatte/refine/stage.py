@@ -14,7 +14,7 @@ from videomatte.refine.despill import despill
 from videomatte.refine.foreground import estimate_foreground
 from videomatte.refine.unmix import unmix
 from videomatte.trimaps.hue import screen_hue
-from videomatte.types import MatteFrame, finite_unit_range
+from videomatte.types import UNKNOWN, MatteFrame, finite_unit_range
 
 __all__ = ["Foreground"]
 
@@ -42,4 +42,4 @@ def _foreground(matte: MatteFrame) -> Tensor:
     plate = finite_unit_range(plate)
     foreground = unmix(image[None], matte.alpha[None], plate[None])[0]
     hue = screen_hue(plate)
-    return foreground if hue is None else despill(foreground, matte.alpha, hue)
+    return foreground if hue is None else despill(foreground, matte.alpha, hue, matte.source.trimap == UNKNOWN)
