@@ -35,15 +35,15 @@ def trained() -> EmbeddedMatting:
 
 
 def soft_disc(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A soft red disc on a blue ground with noise: rgb, trimap, alpha."""
+    """A soft red disc before a grey wall, no screen, with noise: rgb, trimap, alpha."""
     row, column = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     side = min(height, width)
     far = torch.hypot(row - height / 2, column - width / 2) - 0.3 * side
     alpha = (0.5 - far / (0.1 * side)).clamp(0, 1)[None, None]
     trimap = torch.where(far.abs() < 0.09 * side, 0.5, (far < 0).float())[None, None]
-    red, blue = (torch.tensor(c)[None, :, None, None] for c in ([0.8, 0.2, 0.1], [0.1, 0.2, 0.7]))
+    red, grey = (torch.tensor(c)[None, :, None, None] for c in ([0.8, 0.2, 0.1], [0.3, 0.3, 0.35]))
     noise = 0.01 * torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
-    return (red * alpha + blue * (1 - alpha) + noise).clamp(0, 1), trimap, alpha
+    return (red * alpha + grey * (1 - alpha) + noise).clamp(0, 1), trimap, alpha
 
 
 @pytest.mark.parametrize("size", [(300, 420), (192, 192), (97, 33), (5, 400), (1, 1)])

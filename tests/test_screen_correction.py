@@ -1,5 +1,6 @@
 """Alpha before screens: what is measured of a pixel, what is learned from it, and when it answers."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from videomatte.models.screen_correction import MEASURES, ScreenCorrection, meas
 from videomatte.scenes import random_scene, render
 from videomatte.training.backdrops import Backdrops
 from videomatte.training.screen_correction import STRENGTH, Pixels, draw_pixels, fit_correction
+from videomatte.trimaps.hue import chroma, plain_hue
 from videomatte.trimaps.morphology import trimap_from_alpha
 
 HEIGHT, WIDTH = 60, 90
@@ -97,12 +99,15 @@ def test_a_moved_picture_gives_alpha_moved_alike(trained: EmbeddedMatting) -> No
     assert (part[inside] - whole[:, 5:, 7:][inside]).abs().max() < 1e-5
 
 
-def test_it_answers_before_screens_and_nowhere_else(trained: EmbeddedMatting) -> None:
-    """Two pictures of a batch, one plate a screen and one a grey wall: each has the answer it has alone."""
+@pytest.mark.parametrize("known", [True, False])
+def test_it_answers_before_screens_and_nowhere_else(trained: EmbeddedMatting, known: bool) -> None:
+    """Two pictures of a batch, one before a screen and one before a grey wall, told by plates or by the trimap alone:
+    each has the answer it has alone."""
     alpha, trimap = ramp()
     rgb = torch.stack([alpha * flat(BROWN) + (1 - alpha) * flat(behind) for behind in (GREEN, GREY)])
     rgb += 0.01 * torch.randn(rgb.shape, generator=torch.Generator().manual_seed(4))
-    plates, trimaps = torch.stack([flat(GREEN), flat(GREY)]), trimap.expand(2, 1, HEIGHT, WIDTH)
+    plates = torch.stack([flat(GREEN), flat(GREY)]) if known else None
+    trimaps = trimap.expand(2, 1, HEIGHT, WIDTH)
     with torch.inference_mode():
         both = trained(rgb, trimaps, plate=plates)
         prior = trained.prior(rgb, trimaps, plate=plates)
@@ -114,6 +119,23 @@ def test_it_answers_before_screens_and_nowhere_else(trained: EmbeddedMatting) ->
     assert (screen - trained.correct(rgb[:1], trimaps[:1], prior[:1])[0]).abs().max() > 1e-3, "the two do differ"
 
 
+def test_a_plain_pure_colour_in_any_light_is_a_screen() -> None:
+    light = torch.linspace(0.2, 1, WIDTH)
+    everywhere = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
+    for colour in (GREEN, (0.1, 0.25, 0.8), (0.6, 0.8, 0.1)):
+        a, b = chroma(flat(colour))[:, 0, 0].tolist()
+        assert plain_hue(flat(colour) * light, everywhere) == pytest.approx(math.atan2(b, a), abs=1e-5)
+    striped = torch.where(torch.arange(WIDTH) % 20 < 10, flat(GREEN), flat((0.3, 0.6, 0.1)))
+    for other in (flat(GREY), flat((0.8, 0.3, 0.1)), flat((0.35, 0.5, 0.4)), striped):  # wall, brick, pale paint, lawn
+        assert plain_hue(other, everywhere) is None
+    assert plain_hue(striped, (torch.arange(WIDTH) % 20 < 10) & everywhere) is not None, (
+        "what is not known does not count"
+    )
+    few = torch.zeros_like(everywhere)
+    few[0, :20] = True
+    assert plain_hue(flat(GREEN), few) is None, "too small to tell"
+
+
 def test_in_bfloat16_it_stays_in_float32(trained: EmbeddedMatting) -> None:
     alpha, trimap = ramp()
     rgb = (alpha * flat(BROWN) + (1 - alpha) * flat(GREEN))[None]
@@ -123,9 +145,10 @@ def test_in_bfloat16_it_stays_in_float32(trained: EmbeddedMatting) -> None:
     assert (answers[0] - answers[1]).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("light", [1.0, 0.3])
-def test_it_is_better_than_the_solver_on_held_out_scenes(trained: EmbeddedMatting, light: float) -> None:
-    """Scenes of seeds that nothing was learned from, with true trimaps and the true backdrop as the plate."""
+def test_it_is_better_than_the_solver_on_held_out_scenes(trained: EmbeddedMatting, light: float, known: bool) -> None:
+    """Scenes of seeds that nothing was learned from, with true trimaps, and the true backdrop as the plate or none."""
     errors = []
     for seed in range(2_000_100, 2_000_108):
         scene = replace(
@@ -134,8 +157,9 @@ def test_it_is_better_than_the_solver_on_held_out_scenes(trained: EmbeddedMattin
         shot = next(iter(render(scene)))
         trimap = trimap_from_alpha(shot.alpha, 4)[None].float().div(127.5).round() / 2
         with torch.inference_mode():
-            ours = trained(shot.rgb[None], trimap, plate=shot.background[None])
-            solved = trained.solver(shot.rgb[None], trimap, None, shot.background[None])
+            plate = shot.background[None] if known else None
+            ours = trained(shot.rgb[None], trimap, plate=plate)
+            solved = trained.solver(shot.rgb[None], trimap, None, plate)
         unknown = trimap == 0.5
         errors.append([float((a - shot.alpha[None])[unknown].square().mean()) for a in (ours, solved)])
     ours_error, solver_error = torch.tensor(errors).mean(0).tolist()

@@ -3,8 +3,8 @@
 The solver knows nothing and is never far off; the network has seen what the solver's assumption, colours on a line
 within each window, gets wrong: patterned backgrounds, noise, compression, soft focus. It is given the solver's alpha
 and the known colours on both sides as further channels, looks only at tiles that hold unknown pixels, and answers with
-a correction. Before a coloured screen whose plate is known, a correction of its own takes the network's place
-(:mod:`videomatte.models.screen_correction`).
+a correction. Before a coloured screen, which a plate shows or what is sure of the background, a correction of its own
+takes the network's place (:mod:`videomatte.models.screen_correction`).
 
 Sources: Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting", 2008 (the Laplacian); Yao et al.,
 "ViTMatte", 2024 (the network); Gortler et al., "The Lumigraph", 1996 (push-pull, which spreads the known colours).
@@ -31,7 +31,7 @@ from videomatte.models.detail_capture import DetailCapture
 from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.precision import autocast
 from videomatte.models.screen_correction import ScreenCorrection
-from videomatte.trimaps.hue import screen_hue
+from videomatte.trimaps.hue import plain_hue, screen_hue
 
 __all__ = ["EmbeddedMatting", "load_embedded", "spread_colours", "tile_places"]
 
@@ -104,8 +104,9 @@ class EmbeddedMatting(nn.Module):
             trimap: ``[B, 1, H, W]``, 0 sure background, 0.5 unknown, 1 sure foreground. Pictures without one or both
                 of the sure sides get an answer too, from what the network has learned.
             initial: ``[B, 1, H, W]``, an alpha to start the solver from, such as the previous frame's.
-            plate: ``[B, 3, H, W]``, the pictures with the subject gone, where they are known: told to the solver, and
-                where they show a coloured screen, the answer is that of :class:`ScreenCorrection`.
+            plate: ``[B, 3, H, W]``, the pictures with the subject gone, where they are known: told to the solver.
+                Where they show a coloured screen, or without them the sure background is one of a plain colour, the
+                answer is that of :class:`ScreenCorrection`.
 
         Returns:
             ``[B, 1, H, W]`` float32 in 0..1; 0 and 1 where the trimap is.
@@ -116,7 +117,12 @@ class EmbeddedMatting(nn.Module):
         rgb, trimap = rgb.float(), trimap.float()
         solved = self.solver(rgb, trimap, initial, plate)
         colours = _both_colours(rgb, trimap)
-        screens = [plate is not None and screen_hue(plate[frame]) is not None for frame in range(len(rgb))]
+        if plate is None:
+            sure = trimap[:, 0, ::SHRUNK, ::SHRUNK] < 0.25
+            hues = [plain_hue(small, known) for small, known in zip(colours[:, 3:], sure, strict=True)]
+        else:
+            hues = [screen_hue(picture) for picture in plate]
+        screens = [hue is not None for hue in hues]
         if all(screens):
             return self._before_screens(rgb, trimap, solved, colours)
         # Colours are enlarged inside of the tiles alone.

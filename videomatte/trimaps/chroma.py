@@ -21,7 +21,7 @@ from torch import Tensor
 from videomatte.errors import InputError, UsageError
 from videomatte.strips import strips
 from videomatte.trimaps.clothes import of_another_hue
-from videomatte.trimaps.hue import chroma, find_hue
+from videomatte.trimaps.hue import SCREENS, chroma, find_hue
 from videomatte.trimaps.morphology import dilate, dilate_square, erode
 from videomatte.trimaps.screen import Screen, empty_screen, fit_screen, smoothed
 from videomatte.trimaps.silhouette import around, hangs_together, opaque, trimap_of_silhouette
@@ -32,9 +32,8 @@ __all__ = ["ChromaKey", "trimap_from_screen"]
 
 _log = logging.getLogger(__name__)
 
-_HUES = {"auto": (160.0, 110.0), "green": (120.0, 55.0), "blue": (230.0, 40.0)}
-"""Middle of the hues looked at and how far these go on either side, in degrees. Auto leaves out red to orange: skin,
-wood and brick are seldom a screen."""
+_HUES = {"auto": SCREENS, "green": (120.0, 55.0), "blue": (230.0, 40.0)}
+"""Middle of the hues looked at and how far these go on either side, in degrees."""
 _COLOUR_REACH = 20.0
 """Hues on either side of a colour that is given, in degrees."""
 _LOOK_AHEAD = 12

@@ -20,6 +20,7 @@ from videomatte.trimaps.spread import shrink
 __all__ = [
     "LEAST_AREA",
     "NARROW",
+    "SCREENS",
     "WIDE",
     "along",
     "chroma",
@@ -27,6 +28,7 @@ __all__ = [
     "dot",
     "find_hue",
     "key_signal",
+    "plain_hue",
     "screen_hue",
     "share_of",
     "tint_of",
@@ -41,6 +43,12 @@ LEAST_AREA = 0.005
 """Fraction of the picture below which a colour is no screen."""
 ONE_HUE, LEAST_CHROMA = 0.9, 0.1
 """A plate is a screen where its chromas hardly cancel and are, on average, at least this share of its brightness."""
+SCREENS = 160.0, 110.0
+"""Middle of the hues that screens have, and how far these go on either side, in degrees. Red to orange are left out:
+skin, wood and brick are seldom a screen."""
+_PURE, _PLAIN = 0.4, 0.1
+"""Chroma over brightness that a plain screen has on average, and what it departs by from that on average, as a share of
+it: none of 60 procedural screens by more, and 4 of 60 places by less that are as pure, all of them painted walls."""
 _HUE_PIXELS = 64
 """Longer side of the reduced picture on which the hue is found: so small that grain is gone."""
 
@@ -177,3 +185,25 @@ def screen_hue(plate: Tensor) -> float | None:
     if strength < LEAST_CHROMA * float(plate.amax(0).mean()) or float(mean.norm()) <= ONE_HUE * strength:
         return None
     return math.atan2(float(mean[1]), float(mean[0]))
+
+
+def plain_hue(colours: Tensor, known: Tensor) -> float | None:
+    """The hue of what is of one pure colour in light of any strength, as screens are; in radians.
+
+    Args:
+        colours: ``[3, H, W]`` float32, averaged so far that noise is gone.
+        known: ``[H, W]`` bool, what is looked at.
+
+    Returns:
+        ``None`` for what is no such thing, of a hue that screens do not have, or too small to tell.
+    """
+    if known.count_nonzero() < LEAST_AREA * known.numel():
+        return None
+    colours = colours[:, known, None]
+    purity = chroma(colours).div_(colours.amax(0).clamp(min=0.02))
+    mean = purity.mean(1, keepdim=True)
+    strength = float(mean.norm())
+    if strength < _PURE or float(dot(purity - mean, purity - mean).mean()) > (_PLAIN * strength) ** 2:
+        return None
+    hue, (middle, reach) = math.atan2(float(mean[1]), float(mean[0])), map(math.radians, SCREENS)
+    return hue if abs(math.remainder(hue - middle, math.tau)) < reach else None
