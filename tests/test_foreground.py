@@ -119,6 +119,26 @@ def matte(rgb: Tensor, alpha: Tensor, background: Tensor | None = None) -> Matte
     return MatteFrame(TrimapFrame(Frame(0, 0, Fraction(1, 25), rgb), trimap, "generated", background=background), alpha)
 
 
+@pytest.mark.parametrize("keyed", [False, True])
+def test_a_screens_light_is_taken_off_whoever_made_the_trimap(keyed: bool) -> None:
+    """A grey disc lit by what is behind it: before a screen it is grey again, before a tiled wall it stays as it is."""
+    alpha, grey = disc(120, 160), torch.full((3, 120, 160), 0.5)
+    screen = torch.tensor([0.1, 0.7, 0.2]).view(3, 1, 1).expand(3, 120, 160)
+    tiles = torch.where(torch.arange(160) % 40 < 20, screen, screen.roll(1, 0))
+    lit = torch.lerp(grey, screen, 0.3 * (alpha < 1))
+    edge = (alpha[0] > 0.1) & (alpha[0] < 0.9)
+
+    def greenness(behind: Tensor) -> float:
+        item = matte(alpha * lit + (1 - alpha) * behind, alpha, behind if keyed else None)
+        (item,) = Foreground()(iter([item]))
+        assert item.foreground is not None
+        red, green, blue = item.foreground[:, edge]
+        return float((green - (red + blue) / 2).mean())
+
+    assert greenness(screen) < 0.01
+    assert greenness(tiles) > 0.1
+
+
 def write_png(path: Path, rgb: Tensor) -> None:
     layout = "rgb48be" if rgb.dtype == torch.uint16 else "rgb24"
     encoder = av.CodecContext.create("png", "w")

@@ -13,8 +13,8 @@ from torch import Tensor
 from videomatte.refine.despill import despill
 from videomatte.refine.foreground import estimate_foreground
 from videomatte.refine.unmix import unmix
-from videomatte.trimaps.hue import screen_hue
-from videomatte.types import UNKNOWN, MatteFrame, finite_unit_range
+from videomatte.trimaps.hue import hue_behind, screen_hue
+from videomatte.types import BACKGROUND, UNKNOWN, MatteFrame, finite_unit_range
 
 __all__ = ["Foreground"]
 
@@ -22,9 +22,9 @@ __all__ = ["Foreground"]
 class Foreground:
     """Gives every matte the subject's own colour, straight, where the background shines through.
 
-    Where the trimap's maker knows the background it is unmixed, and the light of a coloured screen taken off the edges;
-    else both layers are estimated. Frames are looked at one by one. Inside the subject the foreground is the frame, to
-    the bit.
+    Where the trimap's maker knows the background it is unmixed, else both layers are estimated. Where that, or what the
+    trimap is sure of, is a coloured screen, its light is taken off the edges. Frames are looked at one by one. Inside
+    the subject the foreground is the frame, to the bit.
     """
 
     def __call__(self, mattes: Iterator[MatteFrame]) -> Iterator[MatteFrame]:
@@ -36,10 +36,12 @@ class Foreground:
 def _foreground(matte: MatteFrame) -> Tensor:
     """``[3, H, W]`` float32."""
     image = finite_unit_range(matte.frame.rgb)
-    plate = matte.source.background
+    trimap, plate = matte.source.trimap, matte.source.background
     if plate is None:
-        return estimate_foreground(image[None], matte.alpha[None])[0][0]
-    plate = finite_unit_range(plate)
-    foreground = unmix(image[None], matte.alpha[None], plate[None])[0]
-    hue = screen_hue(plate)
-    return foreground if hue is None else despill(foreground, matte.alpha, hue, matte.source.trimap == UNKNOWN)
+        foreground = estimate_foreground(image[None], matte.alpha[None])[0][0]
+        hue = hue_behind(image, trimap == BACKGROUND)
+    else:
+        plate = finite_unit_range(plate)
+        foreground = unmix(image[None], matte.alpha[None], plate[None])[0]
+        hue = screen_hue(plate)
+    return foreground if hue is None else despill(foreground, matte.alpha, hue, trimap == UNKNOWN)

@@ -27,6 +27,7 @@ __all__ = [
     "direction_of",
     "dot",
     "find_hue",
+    "hue_behind",
     "key_signal",
     "plain_hue",
     "screen_hue",
@@ -49,6 +50,8 @@ skin, wood and brick are seldom a screen."""
 _PURE, _PLAIN = 0.4, 0.1
 """Chroma over brightness that a plain screen has on average, and what it departs by from that on average, as a share of
 it: none of 60 procedural screens by more, and 4 of 60 places by less that are as pure, all of them painted walls."""
+_BLOCKS = 160
+"""Blocks along the longer side whose means are looked at for a plain colour: grain is gone in them."""
 _HUE_PIXELS = 64
 """Longer side of the reduced picture on which the hue is found: so small that grain is gone."""
 
@@ -207,3 +210,14 @@ def plain_hue(colours: Tensor, known: Tensor) -> float | None:
         return None
     hue, (middle, reach) = math.atan2(float(mean[1]), float(mean[0])), map(math.radians, SCREENS)
     return hue if abs(math.remainder(hue - middle, math.tau)) < reach else None
+
+
+def hue_behind(rgb: Tensor, background: Tensor) -> float | None:
+    """The hue of the screen that a picture's sure background shows, as :func:`plain_hue`; ``None`` where it is none.
+
+    Args:
+        rgb: ``[3, H, W]``, pixels of any dtype.
+        background: ``[1, H, W]`` bool.
+    """
+    known = shrink(background.float(), _BLOCKS)[0] == 1
+    return plain_hue(shrink(rgb, _BLOCKS), known)
