@@ -111,6 +111,16 @@ def test_hair_beside_a_white_dress_turns_as_brown_as_hair() -> None:
     assert (after - true).abs() < 0.05 * (before - true).abs()
 
 
+def test_colours_on_both_sides_of_grey_are_not_averaged() -> None:
+    """Magenta hair beside a pale green shirt, part of it unknown: their mean would turn that part pink."""
+    hair, shirt, hue = colour((0.55, 0.2, 0.45)), colour((0.6, 0.75, 0.62)), math.radians(120)
+    subject = torch.where((torch.arange(WIDTH) < 80).view(1, 1, -1), hair, shirt).expand(3, HEIGHT, WIDTH)
+    unknown = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
+    unknown[:, 50:70, 81:90] = True
+    clean = despill(subject, torch.ones(1, HEIGHT, WIDTH), hue, unknown)
+    assert towards(clean, hue)[unknown[0]].min() > 0
+
+
 def test_what_was_unknown_is_despilled_though_alpha_says_opaque() -> None:
     """The screen seen between locks of hair, and a shirt of its hue that was unknown all over: that is the inside."""
     alpha, hair = disc(), colour((0.3, 0.2, 0.12))
@@ -188,23 +198,28 @@ def test_agrees_with_whole_pictures_at_once() -> None:
     across = ((b * math.cos(hue) - a * math.sin(hue)) / brightness).clamp(-1.6, 1.6)
     unknown = torch.zeros_like(alpha, dtype=torch.bool)
     unknown[:, 80:110, 180:220] = True  # within what alpha says is opaque
-    inside = ((band < 0.1) & (alpha > 0.98) & ~unknown).float() + 0.01 * ((band < 0.5) & (alpha > 0.9)).float()
+    shown = ((tint / luma - 0.25) / 0.25).clamp(0, 1) * unknown
+    inside = ((band < 0.1) & (alpha > 0.98)) * (1 - shown) + 0.01 * ((band < 0.5) & (alpha > 0.9)).float()
     like = (1 - (across - torch.linspace(-1.6, 1.6, 17).view(-1, 1, 1)).abs() / 0.2).clamp(min=0)  # tents
-    planes = torch.cat([inside, ratio * inside, ratio**2 * inside, like * inside, like * inside * ratio])
+    powers = torch.cat([inside, ratio * inside, ratio**2 * inside])
+    planes = torch.cat([powers, *(like * power for power in powers[:, None])])
     planes = planes[:, 1::2, 1::2]  # every second sample is enough
     near, far = (means(planes, 330 / 27 / 2 * by) for by in (1, 4))
     sums = enlarged(near + 0.01 * enlarged(far, near.shape[2:]), alpha.shape[1:])[0]
-    weight = sums[:1].clamp(min=1e-6)
-    mean = sums[1:2] / weight
-    deviation = (sums[2:3] / weight - mean**2).clamp(min=0).sqrt()
-    alike, total = (like * sums[3:20]).sum(0, keepdim=True), (like * sums[20:]).sum(0, keepdim=True)
-    decides = (alike / weight / 0.02).clamp(max=1)
-    limit = torch.lerp((mean + deviation).clamp(min=0), total / alike.clamp(min=1e-7), decides) * luma
-    excess = (tint - limit).clamp(min=0) * torch.maximum(band, unknown.float())
+    moments = []
+    for weight, total, squares in ((sums[0], sums[1], sums[2]), [(like * x).sum(0) for x in sums[3:].chunk(3)]):
+        mean = total / weight.clamp(min=1e-7)
+        moments.append(
+            (weight[None], mean[None], (squares / weight.clamp(min=1e-7) - mean**2).clamp(min=0).sqrt()[None])
+        )
+    (weight, mean, deviation), (alike, own, varies) = moments
+    decides = (alike / weight.clamp(min=1e-6) / 0.02).clamp(max=1)
+    limit = torch.lerp((mean + deviation).clamp(min=0), own + (varies - 0.1).clamp(min=0), decides) * luma
+    excess = (tint - limit).clamp(min=0) * torch.maximum(band, shown)
     some, whole = ratio[:, 1::2, 1::2].flatten(), inside[:, 1::2, 1::2].flatten()
     of_all = (some @ whole / whole.sum(), some.square() @ whole / whole.sum())
     lowest = of_all[0] - 2 * (of_all[1] - of_all[0] ** 2).sqrt()
-    least = torch.where(sums[:1] > 1e-6, mean - 2 * deviation, lowest) - 0.1
+    least = torch.where(weight > 1e-6, mean - 2 * deviation, lowest) - 0.1
     lack = (least.clamp(max=0) * luma - tint).clamp(min=0) * ((1 - alpha) / 0.25).clamp(max=1) * seen
     assert (lack > 0).any()
     assert (excess > 0)[unknown].any()

@@ -1,12 +1,13 @@
 """The screen's light taken off the subject, and what was taken too much given back: at its edges, where it is
-translucent and where alpha was not sure beforehand, nowhere else.
+translucent and where the screen shows in what was unknown, nowhere else.
 
 A screen tints what stands before it. What it adds lies, in the plane of chroma (see :mod:`videomatte.trimaps.hue`),
 along its own hue, so the tint is how far a colour goes that way beyond what it may. A colour may go as far as the
 subject's inside near there does, on average over what is otherwise as it is, that is of like chroma across the screen's
-hue: so green shirts stay green, and hair beside a white dress turns as brown as hair. A colour of which there is none
-may go as far as grey (the limit G ≤ (R + B) / 2 of the keyers that followed Vlahos' patents, turned to the screen's
-hue), or as far as that inside, if it goes further. The excess is taken off at constant luma, or edges would darken.
+hue, and further where that is of several colours: so green shirts stay green, and hair beside a white dress turns as
+brown as hair. A colour of which there is none may go as far as grey (the limit G ≤ (R + B) / 2 of the keyers that
+followed Vlahos' patents, turned to the screen's hue), or as far as that inside, if it goes further. The excess is taken
+off at constant luma, or edges would darken.
 
 Averages over what is near in place and in colour are kept on a grid of three axes (Chen, Paris, Durand, "Real-time
 Edge-Aware Image Processing with the Bilateral Grid", SIGGRAPH 2007).
@@ -19,6 +20,7 @@ grey, or as most of the inside there does, and no further.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -40,8 +42,8 @@ TRANSLUCENT = 0.25
 NEAR = 1 / 27
 """How far around a pixel the subject's inside is looked at, as a share of the longer side: thrice the band."""
 SURE, LIKELY = (0.98, 0.1), (0.9, 0.5)
-"""Alpha above and band below which a pixel is the subject's inside, if it was not unknown, and may be. Where alpha had
-to be found all over a shirt of nearly the screen's colour, nothing of it is sure."""
+"""Alpha above and band below which a pixel is the subject's inside, if the screen is not shown, and may be. Where alpha
+had to be found all over a shirt of nearly the screen's colour, nothing of it is sure."""
 DOUBT = 0.01
 """Weight of what may be inside."""
 SHADES, MOST = 17, 1.6
@@ -49,6 +51,12 @@ SHADES, MOST = 17, 1.6
 brightness in what a pure light of that hue lacks: neither a tint nor a mixture with the screen changes it much."""
 ENOUGH = 0.02
 """Share of the inside that is of like colour from which on that alone decides."""
+ONE_COLOUR = 0.1
+"""Deviation of what is of one colour. What is alike across the hue and deviates by more is of several, as magenta hair
+and a pale green shirt are, and a colour may go as far beyond their mean."""
+SHOWN = 0.25, 0.5
+"""Chroma towards the hue, over luma, from which on what was unknown may show the screen though alpha says that it is
+opaque, and surely does: pale green shirts have less, and keep it."""
 USUAL, SLACK = 2.0, 0.1
 """Deviations from the inside's mean within which most of its colours lie, and what is let pass beyond."""
 
@@ -83,8 +91,8 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float, unknown: Tensor | Non
         foreground: ``[3, H, W]`` float32, straight.
         alpha: ``[1, H, W]`` float32 in [0, 1].
         hue: of the screen, in radians: red 0, green 2π/3, blue 4π/3.
-        unknown: ``[1, H, W]`` bool, where alpha was not sure beforehand, and the screen may show through whatever it
-            says; nowhere if not given.
+        unknown: ``[1, H, W]`` bool, where alpha was not sure beforehand, and what has much of the screen's hue shows
+            the screen whatever alpha says, as between locks of hair; nowhere if not given.
 
     Returns:
         ``[3, H, W]`` float32 of the same BT.709 luma (of the encoded values), unless colours end at 0 or at
@@ -102,19 +110,22 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float, unknown: Tensor | Non
             f"got {list(foreground.shape)} and {list(alpha.shape)}"
         )
     band = edge_band(alpha)
-    unknown = torch.zeros_like(alpha) if unknown is None else as_weight(unknown)
-    inside = _Inside(foreground, alpha, band, unknown, hue)
-    band = torch.maximum(band, unknown)
+    shown = torch.zeros_like(alpha) if unknown is None else _shown(foreground, unknown, hue)
+    inside = _Inside(foreground, alpha, band, shown, hue)
+    band = torch.maximum(band, shown)
     white = foreground.amax().clamp(min=1)  # what no output could hold would show in composites alone
     places = band.flatten().nonzero()[:, 0]
     rgb, alpha, band = (planes.flatten(1).index_select(1, places) for planes in (foreground, alpha, band))
     luma, towards, across = _axes(rgb, hue)
-    mean, deviation, known, own, share = inside.around(places, across)
-    other = (mean + deviation).clamp_(min=0)
+    every, like = inside.around(places, across)
+    other = (every.mean + every.deviation).clamp_(min=0)
+    own = (like.deviation - ONE_COLOUR).clamp_(min=0).add_(like.mean)
+    share = like.weight / every.weight.clamp(min=1e-6)
     limit = torch.lerp(other, own, share.div_(ENOUGH).clamp_(max=1)).mul_(luma)
     excess = (towards - limit).clamp_(min=0).mul_(band)
     # Where no inside is around, the picture's whole inside decides.
-    least = torch.where(known, mean.sub_(deviation, alpha=USUAL), inside.least).sub_(SLACK).clamp_(max=0)
+    least = torch.where(every.weight > 1e-6, every.mean - USUAL * every.deviation, inside.least)
+    least = least.sub_(SLACK).clamp_(max=0)
     lack = least.mul_(luma).sub_(towards).clamp_(min=0).mul_((1 - alpha).div_(TRANSLUCENT).clamp_(max=1))
     change = lack.sub_(excess)
     # Of an excess and a lack there is never both, and mostly neither.
@@ -137,6 +148,14 @@ def _axes(rgb: Tensor, hue: float) -> tuple[Tensor, Tensor, Tensor]:
     return _luma(rgb).clamp(min=1e-4), towards, across.div_(brightness.clamp_(min=1e-4))
 
 
+def _shown(rgb: Tensor, unknown: Tensor, hue: float) -> Tensor:
+    """``[1, H, W]`` in 0..1: how surely what was unknown shows the screen by its colour, whatever alpha says."""
+    places = unknown.flatten().nonzero()[:, 0]
+    luma, towards, _ = _axes(rgb.flatten(1).index_select(1, places), hue)
+    surely = towards.div_(luma).sub_(SHOWN[0]).div_(SHOWN[1] - SHOWN[0]).clamp_(0, 1)
+    return torch.zeros_like(rgb[:1]).flatten().index_copy(0, places, surely[0]).view_as(unknown)
+
+
 class _Inside:
     """The inside's chroma towards a hue, over luma, around each pixel: of all, and of what is like it across that hue.
 
@@ -146,46 +165,42 @@ class _Inside:
         rgb: ``[3, H, W]``.
         alpha: ``[1, H, W]``.
         band: ``[1, H, W]``, :func:`edge_band`.
-        unknown: ``[1, H, W]``, 1 where alpha was not sure beforehand, else 0.
+        shown: ``[1, H, W]``, as of :func:`_shown`.
         hue: in radians.
     """
 
-    def __init__(self, rgb: Tensor, alpha: Tensor, band: Tensor, unknown: Tensor, hue: float) -> None:
+    def __init__(self, rgb: Tensor, alpha: Tensor, band: Tensor, shown: Tensor, hue: float) -> None:
         self._size = size = rgb.shape[1:]
         # Slow changes: some samples are enough.
         step = max(1, round(NEAR * max(size) / 8))
-        rgb, alpha, band, unknown = (
-            planes[:, step // 2 :: step, step // 2 :: step].contiguous() for planes in (rgb, alpha, band, unknown)
+        rgb, alpha, band, shown = (
+            planes[:, step // 2 :: step, step // 2 :: step].contiguous() for planes in (rgb, alpha, band, shown)
         )
         sure, likely = (as_weight((alpha > least) & (band < most)) for least, most in (SURE, LIKELY))
-        inside = sure.mul_(1 - unknown).add_(likely, alpha=DOUBT)
+        inside = sure.mul_(1 - shown).add_(likely, alpha=DOUBT)
         luma, towards, across = _axes(rgb, hue)
         towards = towards.div_(luma).clamp_(-3, 3)
         shades = torch.arange(SHADES, device=rgb.device)[:, None, None]
         weights = _shade(across).sub(shades).abs_().neg_().add_(1).clamp_(min=0).mul_(inside)
-        values = towards * inside
-        planes = torch.cat([values * towards, weights, weights * towards])
-        self.least = _least(*(float(p.sum(dtype=torch.float64)) for p in (values, planes[0], inside)))
+        values = weights * towards
+        planes = torch.cat([weights, values, values * towards])
+        sums = planes.view(3, -1).sum(1, dtype=torch.float64)
+        self.least = _least(*sums.tolist())
         """What most of the picture's inside is above, of chroma towards the hue over luma; -∞ where it has none."""
         reach = NEAR * max(size) / step
         near, far = (_means(planes, reach * by) for by in (1, 4))
         far = F.interpolate(far[None], near.shape[1:], mode="bilinear", align_corners=False)[0]
         grid = near.add_(far, alpha=0.01)
-        self._shades = grid[1:].view(2, SHADES, *grid.shape[1:])
-        self._all = Enlarged(torch.cat([self._shades.sum(1), grid[:1]]), *size)
+        self._shades = grid.view(3, SHADES, *grid.shape[1:])
+        self._all = Enlarged(self._shades.sum(1), *size)
 
-    def around(self, places: Tensor, across: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """What is around some pixels, each ``[1, N]``: mean and deviation, zero where no inside is; whether any is,
-        bool; the mean over what is of like colour, and its share in all.
+    def around(self, places: Tensor, across: Tensor) -> tuple[_Moments, _Moments]:
+        """Of what is around some pixels: of all, and of what is of like colour.
 
         Args:
             places: the pixels' numbers, row by row, ``[N]``.
             across: ``[1, N]``, their chroma across the hue, as of :func:`_axes`.
         """
-        weight, total, squares = self._all.at(places)[:, None]
-        known, weight = weight > 1e-6, weight.clamp(min=1e-6)
-        mean = total / weight
-        deviation = squares.div_(weight).sub_(mean.square()).clamp_(min=0).sqrt_()
         height, width = self._size
         down = places // width
         at = (places - down * width, width), (down, height), (_shade(across[0]), SHADES)
@@ -194,8 +209,25 @@ class _Inside:
         read = F.grid_sample(
             self._shades[None], points.view(1, -1, 1, 1, 3), padding_mode="border", align_corners=False
         )
-        of_like, total = read.view(2, 1, -1)
-        return mean, deviation, known, total / of_like.clamp(min=1e-7), of_like / weight
+        return _Moments.of(self._all.at(places)), _Moments.of(read.view(3, -1))
+
+
+class _Moments(NamedTuple):
+    """Of some colours around each pixel; each ``[1, N]``."""
+
+    weight: Tensor
+    """As much of the inside as there is."""
+    mean: Tensor
+    """0 where there is none."""
+    deviation: Tensor
+    """Likewise."""
+
+    @classmethod
+    def of(cls, sums: Tensor) -> Self:
+        """Of weights, sums and sums of squares, ``[3, N]``."""
+        weight, total, squares = sums[:, None]
+        mean, square = (part / weight.clamp(min=1e-7) for part in (total, squares))
+        return cls(weight, mean, square.sub_(mean.square()).clamp_(min=0).sqrt_())
 
 
 def _shade(across: Tensor) -> Tensor:
@@ -203,8 +235,8 @@ def _shade(across: Tensor) -> Tensor:
     return across.clamp(-MOST, MOST).add_(MOST).mul_((SHADES - 1) / (2 * MOST))
 
 
-def _least(total: float, squares: float, count: float) -> float:
-    """What most of some values are above, by their sum, that of their squares and their number."""
+def _least(count: float, total: float, squares: float) -> float:
+    """What most of some values are above, by their number, their sum and that of their squares."""
     if not count:  # with nothing to compare with, nothing is known to be at fault
         return -math.inf
     mean = total / count
