@@ -227,7 +227,9 @@ def test_agrees_with_whole_pictures_at_once() -> None:
     grey = (grey - grey @ LUMA.flatten()).view(3, 1, 1)
     expected = torch.where(excess + lack > 0, (picture + (lack - excess) * grey).clamp(0, 1), picture)
     # Sums in another order; roots of small differences and quotients of small sums make most of their rounding.
-    torch.testing.assert_close(despill(picture, alpha, hue, unknown), expected, rtol=0, atol=3e-5)
+    error = (despill(picture, alpha, hue, unknown) - expected).abs()
+    assert error.max() < 3e-5
+    assert (error > 1e-5).sum() < 5
 
 
 def test_knows_what_is_no_screen() -> None:
