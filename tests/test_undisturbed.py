@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import CodeType, FrameType
+from types import FrameType
 
 import pytest
 
@@ -41,13 +41,12 @@ class CtrlC:
     def __init__(self, folder: Path, at: int) -> None:
         self.operations = 0
         self._folder, self._at = folder, at
-        self._first_frame: CodeType = tee.Tee.write.__code__
 
     def __call__(self, frame: FrameType, event: str, _: object) -> object:
         if frame.f_code.co_filename not in WAY_IN:
             return None
         frame.f_trace_opcodes = True
-        if frame.f_code is self._first_frame:
+        if frame.f_code is tee.Tee.write.__code__:
             sys.settrace(None)
         elif event == "opcode" and (self.operations or any(self._folder.iterdir())):
             self.operations += 1

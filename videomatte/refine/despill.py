@@ -28,7 +28,7 @@ from torch import Tensor
 
 from videomatte.errors import ShapeError
 from videomatte.strips import Enlarged
-from videomatte.trimaps.hue import chroma
+from videomatte.trimaps.hue import along, chroma, direction_of
 from videomatte.trimaps.morphology import dilate_square
 from videomatte.trimaps.spread import as_weight, enlarge
 from videomatte.windows import box_mean
@@ -138,20 +138,25 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float, unknown: Tensor | Non
 def _axes(rgb: Tensor, hue: float) -> tuple[Tensor, Tensor, Tensor]:
     """Of colours ``[3, ...]``: luma, not quite 0; chroma towards a hue; and chroma across it over brightness in what a
     pure light of the hue lacks. Each ``[1, ...]``."""
-    a, b = chroma(rgb)[:, None]
-    towards, across = a * math.cos(hue) + b * math.sin(hue), b * math.cos(hue) - a * math.sin(hue)
+    luma, towards, across = _chroma_along(rgb, hue)
     pure = _of_chroma(hue)
     pure = (pure - pure.min()) / (pure.max() - pure.min())
     lacking = (1 - pure * (pure.sum() / pure.square().sum())).clamp(min=0)
     red, green, blue = (lacking / lacking.sum()).tolist()
     brightness = red * rgb[:1] + green * rgb[1:2] + blue * rgb[2:]
-    return _luma(rgb).clamp(min=1e-4), towards, across.div_(brightness.clamp_(min=1e-4))
+    return luma, towards, across.div_(brightness.clamp_(min=1e-4))
+
+
+def _chroma_along(rgb: Tensor, hue: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of colours ``[3, ...]``: luma, not quite 0, and chroma towards a hue and across it, each ``[1, ...]``."""
+    c = chroma(rgb)[:, None]
+    return _luma(rgb).clamp(min=1e-4), *along(c, direction_of(hue, c))
 
 
 def _shown(rgb: Tensor, unknown: Tensor, hue: float) -> Tensor:
     """``[1, H, W]`` in 0..1: how surely what was unknown shows the screen by its colour, whatever alpha says."""
     places = unknown.flatten().nonzero()[:, 0]
-    luma, towards, _ = _axes(rgb.flatten(1).index_select(1, places), hue)
+    luma, towards, _ = _chroma_along(rgb.flatten(1).index_select(1, places), hue)
     surely = towards.div_(luma).sub_(SHOWN[0]).div_(SHOWN[1] - SHOWN[0]).clamp_(0, 1)
     return torch.zeros_like(rgb[:1]).flatten().index_copy(0, places, surely[0]).view_as(unknown)
 

@@ -23,8 +23,8 @@ class Foreground:
     """Gives every matte the subject's own colour, straight, where the background shines through.
 
     Where the trimap's maker knows the background it is unmixed, else both layers are estimated. Where that, or what the
-    trimap is sure of, is a coloured screen, its light is taken off the edges. Frames are looked at one by one. Inside
-    the subject the foreground is the frame, to the bit.
+    trimap is sure of, is a coloured screen, its light is taken off the edges. Frames are looked at one by one. Off the
+    edges, where the trimap is sure of the subject, the foreground is the frame, to the bit.
     """
 
     def __call__(self, mattes: Iterator[MatteFrame]) -> Iterator[MatteFrame]:

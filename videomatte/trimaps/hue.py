@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from videomatte.trimaps.morphology import erode
-from videomatte.trimaps.spread import shrink
+from videomatte.trimaps.spread import as_weight, shrink
 
 __all__ = [
     "LEAST_AREA",
@@ -205,11 +205,11 @@ def plain_hue(colours: Tensor, known: Tensor) -> float | None:
     colours = colours[:, known, None]
     purity = chroma(colours).div_(colours.amax(0).clamp(min=0.02))
     mean = purity.mean(1, keepdim=True)
-    strength = float(mean.norm())
-    if strength < _PURE or float(dot(purity - mean, purity - mean).mean()) > (_PLAIN * strength) ** 2:
+    strength, apart = float(mean.norm()), purity - mean
+    if strength < _PURE or float(dot(apart, apart).mean()) > (_PLAIN * strength) ** 2:
         return None
-    hue, (middle, reach) = math.atan2(float(mean[1]), float(mean[0])), map(math.radians, SCREENS)
-    return hue if abs(math.remainder(hue - middle, math.tau)) < reach else None
+    hue, (middle, reach) = torch.atan2(mean[1], mean[0]), map(math.radians, SCREENS)
+    return float(hue) if turn_from(hue, middle).abs() < reach else None
 
 
 def hue_behind(rgb: Tensor, background: Tensor) -> float | None:
@@ -219,5 +219,5 @@ def hue_behind(rgb: Tensor, background: Tensor) -> float | None:
         rgb: ``[3, H, W]``, pixels of any dtype.
         background: ``[1, H, W]`` bool.
     """
-    known = shrink(background.float(), _BLOCKS)[0] == 1
+    known = shrink(as_weight(background), _BLOCKS)[0] == 1
     return plain_hue(shrink(rgb, _BLOCKS), known)
