@@ -7,7 +7,7 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from videomatte.errors import ShapeError
-from videomatte.flow import Readable, lands_inside, resize_flow, warp, warp_at
+from videomatte.flow import Readable, lands_inside, read_at, resize_flow, warp
 
 
 def flow_of(dx: float, dy: float, height: int, width: int, batch: int = 1) -> Tensor:
@@ -55,25 +55,25 @@ def test_some_pixels_are_fetched_as_all_are() -> None:
     image, flow = torch.rand(1, 3, 37, 53), 9 * torch.randn(1, 2, 37, 53)
     flow[..., :20] = flow[..., :20].round()
     places = torch.randperm(37 * 53)[:400]
-    some = warp_at(image[0], flow[0].flatten(1)[:, places], places)
+    across, down = flow[0].flatten(1)[:, places]
+    columns, rows = places % 53, places // 53
+    some = read_at(image[0], across + columns, down + rows)
     # Vectors' ends are computed by other instructions: float32's own rounding.
     torch.testing.assert_close(some, warp(image, flow)[0].flatten(1)[:, places], rtol=0, atol=1e-6)
-    still = warp_at(image[0], torch.zeros(2, 400), places)
+    still = read_at(image[0], columns.float(), rows.float())
     assert torch.equal(still, image[0].flatten(1)[:, places])
 
 
 def test_cubic_reading_keeps_more_of_fine_lines() -> None:
-    """Against Keys' kernel (a = -3/4) written out, along a row; whole flows give the pixels themselves."""
+    """Against Keys' kernel (a = -3/4) written out, along a row; whole places give the pixels themselves."""
     image, shift = torch.rand(1, 9, 40), 0.3
-    places = torch.arange(4 * 40 + 5, 4 * 40 + 30)  # within one row, off its ends
-    flow = torch.tensor([[shift], [0.0]]).expand(2, len(places))
+    columns, rows = torch.arange(5.0, 30), torch.full((25,), 4.0)  # off the row's ends
     at, near = -0.75, [1 + shift, shift, 1 - shift, 2 - shift]
     kernel = [(at + 2) * d**3 - (at + 3) * d**2 + 1 if d <= 1 else at * (d**3 - 5 * d**2 + 8 * d - 4) for d in near]
     row = image[0, 4]
     expected = sum(weight * row[4 + tap : 29 + tap] for tap, weight in enumerate(kernel))
-    torch.testing.assert_close(warp_at(image, flow, places, "bicubic")[0], expected, rtol=0, atol=5e-5)
-    whole = torch.tensor([[2.0], [-1.0]]).expand(2, len(places))
-    assert torch.equal(warp_at(image, whole, places, "bicubic")[0], image.flatten(1)[0, places + 2 - 40])
+    torch.testing.assert_close(read_at(image, columns + shift, rows, "bicubic")[0], expected, rtol=0, atol=5e-5)
+    assert torch.equal(read_at(image, columns + 2, rows - 1, "bicubic")[0], image[0, 3, 7:32])
 
 
 def test_borders_hold_outside() -> None:

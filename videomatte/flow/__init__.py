@@ -4,7 +4,7 @@ from videomatte.flow.consistency import flow_confidence
 from videomatte.flow.cuts import continuity, is_cut
 from videomatte.flow.description import WORKING_SIDE, Described, describe
 from videomatte.flow.estimate import estimate_both_flows, estimate_flow
-from videomatte.flow.warp import Readable, lands_inside, resize_flow, warp, warp_at
+from videomatte.flow.warp import Readable, lands_inside, read_at, resize_flow, warp
 
 __all__ = [
     "WORKING_SIDE",
@@ -17,7 +17,7 @@ __all__ = [
     "flow_confidence",
     "is_cut",
     "lands_inside",
+    "read_at",
     "resize_flow",
     "warp",
-    "warp_at",
 ]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videomatte.errors import ShapeError
 
-__all__ = ["Readable", "check_flow", "dot", "lands_inside", "resize_flow", "step", "warp", "warp_at"]
+__all__ = ["Readable", "check_flow", "dot", "lands_inside", "read_at", "resize_flow", "step", "warp"]
 
 
 def warp(image: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = "bilinear") -> Tensor:
@@ -52,16 +52,16 @@ def warp(image: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = "bi
     x, y = _targets(flow)
     if mode == "nearest":
         return _read(image, _normalised(x, image.shape[3]), _normalised(y, image.shape[2]), mode)
-    return _fetch(image, flow, x, y)
+    return _fetch(image, x, y)
 
 
-def warp_at(image: Tensor, flow: Tensor, places: Tensor, mode: Literal["bilinear", "bicubic"] = "bilinear") -> Tensor:
-    """What :func:`warp` gives at some pixels, in a time that goes with their number.
+def read_at(image: Tensor, x: Tensor, y: Tensor, mode: Literal["bilinear", "bicubic"] = "bilinear") -> Tensor:
+    """An image read at some places, in a time that goes with their number.
 
     Args:
         image: ``[C, H, W]`` floating point, any range.
-        flow: ``[2, N]`` floating point, at those pixels; see Note [flow].
-        places: ``[N]`` int64, the pixels, numbered row by row.
+        x: ``[N]`` floating point, columns, in pixels.
+        y: ``[N]``, rows.
         mode: how it is read between pixels; ``bicubic`` blurs less, and goes beyond the values that are there.
 
     Returns:
@@ -71,15 +71,14 @@ def warp_at(image: Tensor, flow: Tensor, places: Tensor, mode: Literal["bilinear
         ShapeError: the shapes do not fit, or the image is not floating point.
 
     Convention:
-        As :func:`warp`.
+        As :func:`warp`, which reads at ``x + flow(x)``.
     """
-    if image.ndim != 3 or not image.is_floating_point() or flow.shape != (2, *places.shape) or places.ndim != 1:
+    if image.ndim != 3 or not image.is_floating_point() or x.ndim != 1 or x.shape != y.shape:
         raise ShapeError(
-            f"warp_at: image must be [C, H, W] float, flow [2, N] and places [N], got {list(image.shape)} "
-            f"{image.dtype}, {list(flow.shape)} and {list(places.shape)}"
+            f"read_at: image must be [C, H, W] float, x and y [N], got {list(image.shape)} {image.dtype}, "
+            f"{list(x.shape)} and {list(y.shape)}"
         )
-    x, y = flow[0] + places % image.shape[2], flow[1] + places // image.shape[2]
-    return _fetch(image[None], flow[None, :, None], x[None, None], y[None, None], mode)[0, :, 0]
+    return _fetch(image[None], x[None, None], y[None, None], mode)[0, :, 0]
 
 
 class Readable:
@@ -140,11 +139,11 @@ def dot(one: Tensor, other: Tensor) -> Tensor:
     return total
 
 
-def _fetch(image: Tensor, flow: Tensor, x: Tensor, y: Tensor, mode: str = "bilinear") -> Tensor:
-    """The image between pixels, read at x and y, each ``[B, h, w]``, where ``flow`` has led."""
+def _fetch(image: Tensor, x: Tensor, y: Tensor, mode: str = "bilinear") -> Tensor:
+    """The image between pixels, read at x and y, each ``[B, h, w]``."""
     fetched = _read(image, _normalised(x, image.shape[3]), _normalised(y, image.shape[2]), mode)
     # Coordinates come back from [-1, 1] some 1e-5 px off, so that bilinear weights are never exactly 0 and 1.
-    whole = (flow == flow.round()).all(1)
+    whole = (x == x.round()).logical_and_(y == y.round())
     if whole.any():
         frame, row, column = whole.nonzero(as_tuple=True)
         at = (y[whole].clamp(0, image.shape[2] - 1).long(), x[whole].clamp(0, image.shape[3] - 1).long())

@@ -1,20 +1,24 @@
-"""Mattes that hold still where the scene does: alpha and foreground averaged along the flow, over three frames.
+"""Mattes that hold still where the scene does: alpha and foreground averaged along the subject's motion.
 
     mattes = Temporal(strength=1.0)(mattes)
 
-A frame's matte is compared with those of the frame before and after it, brought onto it along the flow. A neighbour
-counts as far as (1) the flow there and back again leads home, (2) the picture it brings along differs from this one by
-no more than the noise does, (3) the motion is slow, for what moves fast is mixed anew by every exposure, and eyes
-do not see it flicker, and (4) its alpha differs from this one's by not much more than the two mattes mostly do, unless
-both neighbours say the same. So grain and a matting that cannot decide are averaged away, and whatever really changes
-stays.
+A frame's matte is compared with those of the two frames before it and the two after it, brought onto it along the
+motion of the subject (layers.py), so that what is mistaken of a background that passes behind hair is averaged away. A
+neighbour counts as far as the picture is explained: (1) brought along with the subject it differs from this one by no
+more than the noise does; or (2) brought along with the background it does, and what the neighbour's matte says is less
+than what this one's does, for that is background then, and no part of the subject. Over a plain background, where
+mattes hardly err, (3) its alpha must not differ by much more than the two mattes mostly do, unless the neighbour as far
+away on the other side says the same. Who is further away counts no more than who is nearer. So grain and a matting that
+cannot decide are averaged away, and whatever really changes stays.
 
-The window is finite: a frame's result hangs on its two neighbours' own mattes and on nothing else, so that a run that
-begins one frame earlier than wanted gives every frame as a run of the whole clip does.
+The window is finite: a frame's result hangs on its neighbours' own mattes and on nothing else, so that a run that
+begins two frames earlier than wanted gives every frame as a run of the whole clip does.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,7 +27,8 @@ import torch
 from torch import Tensor
 
 from videomatte.errors import UsageError
-from videomatte.flow import Described, describe, estimate_both_flows, flow_confidence, is_cut, resize_flow, warp_at
+from videomatte.flow import Described, describe, estimate_both_flows, flow_confidence, is_cut, read_at
+from videomatte.refine.layers import LayerMotion, Layers
 from videomatte.strips import Enlarged
 from videomatte.trimaps.morphology import box_around, dilate_square
 from videomatte.trimaps.small import reduced_picture
@@ -31,37 +36,39 @@ from videomatte.types import UNKNOWN, MatteFrame, finite_unit_range
 
 __all__ = ["LEAD", "Temporal"]
 
-LEAD = 1
+LEAD = 2
 """Frames before and after a frame that its result hangs on."""
 PICTURE_SIDE, FLOW_SIDE = 480, 240
 """Long sides of the pictures in which flow is doubted, and at which it is worked out."""
-SLOW = 1 / 160
-"""Motion from frame to frame, as a share of the longer side, at which a neighbour counts e times less than at rest."""
-NOISE = 3.0
+NOISE = 2.0
 """Difference of the pictures, in units of their typical one, from which on they show different things."""
-NOISE_FLOOR = 0.004
-"""Added to it, and to the difference of alphas: one step of 8 bits."""
-CONTRADICTION = 0.25
-"""Difference of the two neighbours' alphas at which they are followed half as far, or less."""
-CHANGE = 7.0
+PICTURE_FLOOR = 0.01
+"""Added to it: what reading between pixels, and a motion that is a little off, make of edges."""
+CHANGE = 4.0
 """Difference of two alphas, in units of the mattes' mean one where they are trusted, from which on it is a change:
-where mattes hardly flicker, a strand is not to be blurred by what flow misses it by."""
+where mattes hardly flicker, a strand is not to be blurred by what its motion is off by."""
+ALPHA_FLOOR = 0.004
+"""Added to it: one step of 8 bits."""
 AGREEMENT = 0.2
-"""Difference of the two neighbours' alphas, in units of what both differ from this one by, up to which they agree."""
-SAMPLED = 7
+"""Difference of two opposite neighbours' alphas, in units of what both differ from this one by, up to which they
+agree."""
+CONTRADICTION = 0.3
+"""Difference of a neighbour's alpha from this one's, beyond that of the neighbour that bears this one out best, at
+which it counts e times less: one of the mattes has gone wrong, and it is that one."""
+SAMPLED = 29
 """Every how many pixels the noise of two pictures is measured."""
 SAME = 1e-3
 """Alphas closer than this are equal: reading between pixels rounds, and what is opaque must stay so."""
 
 
 class Temporal:
-    """Averages alpha, and the foreground where there is one, along the flow. Holds one frame back.
+    """Averages alpha, and the foreground where there is one, along the subject's motion. Holds two frames back.
 
     Only where the trimap is unknown does anything change. Across cuts nothing is averaged.
 
     Args:
         strength: weight of a fully trusted neighbour against the frame's own matte, from 0 (mattes pass as they are) to
-            1 (the mean of three).
+            1 (the mean of five).
 
     Raises:
         UsageError: the strength is out of range.
@@ -73,49 +80,54 @@ class Temporal:
         self._strength = strength
 
     def __call__(self, mattes: Iterator[MatteFrame]) -> Iterator[MatteFrame]:
-        """One matte for each, in order, one frame late."""
+        """One matte for each, in order, two frames late."""
         if self._strength == 0:
             yield from mattes
             return
-        before: _View | None = None
-        here: _View | None = None
+        window: deque[_View] = deque(maxlen=2 * LEAD + 1)
+        held = 0
         for matte in mattes:
-            after = _View.of(matte)
-            if here is not None:
-                here.after = _Link.between(here, after)
-                yield self._calm(here, before, after)
-                # What lies two frames back is needed no more.
-                before = here
-            here = after
-            if before is not None:
-                here.before = before.after
-        if here is not None:
-            yield self._calm(here, before, None)
+            view = _View.of(matte)
+            if window:
+                window[-1].link_to(view)
+            window.append(view)
+            held += 1
+            if held > LEAD:
+                yield self._calm(list(window), len(window) - held)
+                held -= 1
+        for here in range(len(window) - held, len(window)):
+            yield self._calm(list(window), here)
 
-    def _calm(self, here: _View, before: _View | None, after: _View | None) -> MatteFrame:
-        matte, unknown = here.matte, here.matte.source.trimap[0] == UNKNOWN
-        neighbours = []
-        if before is not None and here.before is not None:
-            neighbours.append((before.matte, here.before.back))
-        if after is not None and here.after is not None:
-            neighbours.append((after.matte, here.after.there))
+    def _calm(self, window: list[_View], here: int) -> MatteFrame:
+        matte = window[here].matte
+        unknown = matte.source.trimap[0] == UNKNOWN
         box = box_around(unknown)
-        if not neighbours or box is None:
+        if box is None:
+            return matte
+        sides = [_neighbours(window, here, step) for step in (-1, 1)]
+        if not any(sides):
             return matte
         places = _Places.of(unknown, box)
         picture = _picture(_at(matte.frame.rgb, places.near))
         unknown = places.near.index_select(0, places.unknown)
         own = torch.cat([_at(layer, unknown) for layer in _layers(matte)])
-        others = [_brought(picture, own[:1], *neighbour, places) for neighbour in neighbours]
-        trusts = [self._strength * trust for trust in _trusts(own[:1], others)]
-        alpha = _mean(own[:1], torch.ones_like(own[:1]), [planes[:1] for _, planes in others], trusts)
+        motions = [motion for neighbours in sides for _, motion in neighbours]
+        landing, plain = _landing(motions, window[here].layers.plain, (matte.frame.height, matte.frame.width), places)
+        each = iter(landing)
+        others = [
+            [_brought(picture, own[:1], other, next(each), places) for other, _ in neighbours] for neighbours in sides
+        ]
+        trusts = [[self._strength * trust for trust in side] for side in _trusts(own[:1], plain, others)]
+        brought = [planes for side in others for _, planes in side]
+        weights = [trust for side in trusts for trust in side]
+        alpha = _mean(own[:1], torch.ones_like(own[:1]), [planes[:1] for planes in brought], weights)
         calm = replace(matte, alpha=_put(matte.alpha, unknown, alpha))
         if matte.foreground is None:
             return calm
         # Colour counts as far as it covers. The more opaque it is here, the more it is the picture's own, whose grain
         # shall stay as it is.
-        shares = [trust * planes[:1] for trust, (_, planes) in zip(trusts, others, strict=True)]
-        colour = _mean(own[1:], own[:1], [planes[1:] for _, planes in others], shares)
+        shares = [weight * planes[:1] for weight, planes in zip(weights, brought, strict=True)]
+        colour = _mean(own[1:], own[:1], [planes[1:] for planes in brought], shares)
         colour = torch.lerp(colour, own[1:], own[:1])
         return replace(calm, foreground=_put(matte.foreground, unknown, colour))
 
@@ -127,6 +139,8 @@ class _Places:
 
     near: Tensor
     """``[N]`` int64: all of them, numbered row by row through the frame."""
+    at: Tensor
+    """``[2, N]`` float32: their columns and rows."""
     unknown: Tensor
     """Which of them are unknown, numbers into the N."""
     sample: Tensor
@@ -153,8 +167,10 @@ class _Places:
         for counts in (down, across):
             counts[0] -= 1
             counts[-1] -= 1
+        y, x = rows.start + row, columns.start + column
         return cls(
-            (rows.start + row) * unknown.shape[1] + columns.start + column,
+            y * unknown.shape[1] + x,
+            torch.stack([x, y]).float(),
             which,
             (places % SAMPLED == 0).nonzero()[:, 0],
             (len(inner) + 2, width + 2),
@@ -172,39 +188,74 @@ class _Places:
         return plane.view(-1).index_select(0, self.in_box.index_select(0, self.unknown))
 
 
-def _brought(picture: Tensor, own: Tensor, other: MatteFrame, way: Tensor, places: _Places) -> tuple[Tensor, Tensor]:
+def _neighbours(window: list[_View], here: int, step: int) -> list[tuple[_View, LayerMotion]]:
+    """Those on one side, the nearest first, and how the layers of this frame move to them."""
+    neighbours: list[tuple[_View, LayerMotion]] = []
+    motion = None
+    for at in range(here, here + step * LEAD, step):
+        if not 0 <= at + step < len(window):
+            break
+        link = window[at].there if step > 0 else window[at].back
+        if link is None:
+            break
+        motion = link if motion is None else motion.then(link)
+        other = window[at + step]
+        neighbours.append((other, motion.registered(window[here].layers, other.layers)))
+    return neighbours
+
+
+def _landing(
+    motions: list[LayerMotion], plain: Tensor, size: tuple[int, int], places: _Places
+) -> tuple[Tensor, Tensor]:
+    """Where the places go by each motion of each layer, ``[K, 2, 2, N]``, columns and rows; and how plain the
+    background is at the unknown, ``[1, M]``."""
+    flows = [flow for motion in motions for flow in (motion.subject, motion.background)]
+    # All at once: telling where pixels lie between those of a small picture takes longer than reading them.
+    read = Enlarged(torch.cat([plain, *flows]), *size).at(places.near)
+    scale = plain.new_tensor([size[1] / plain.shape[2], size[0] / plain.shape[1]])
+    landing = read[1:].view(-1, 2, 2, len(places.near)).mul_(scale[:, None]).add_(places.at)
+    return landing, read[:1].index_select(1, places.unknown)
+
+
+def _brought(picture: Tensor, own: Tensor, other: _View, landing: Tensor, places: _Places) -> tuple[Tensor, Tensor]:
     """How far a neighbour is to be trusted at the unknown pixels, ``[1, M]``, and its layers there, ``[C, M]``; given
-    this frame's picture at all places and its alpha at the unknown."""
-    size = other.frame.height, other.frame.width
-    flow = _at(resize_flow(way[None, :2], *size)[0], places.near)
-    likeness = _likeness(picture, warp_at(_picture(other.frame.rgb), flow, places.near), places)
-    flow, unknown = flow.index_select(1, places.unknown), places.near.index_select(0, places.unknown)
-    confidence = Enlarged(way[2:], *size).at(unknown)
+    this frame's picture at all places, its alpha at the unknown, and where the places go by each layer's motion."""
+    shown = _picture(other.matte.frame.rgb)
+    subject, background = (_likeness(picture, shown, at, places) for at in landing)
+    at = landing[0].index_select(1, places.unknown)
     # Bilinear reading would blur strands a little more with every neighbour. Nothing goes beyond what is there.
-    planes = torch.cat([warp_at(part, flow, unknown, "bicubic").clamp_(*part.aminmax()) for part in _layers(other)])
+    planes = torch.cat(
+        [
+            read_at(layer, at[0], at[1], "bicubic").clamp_(*limits)
+            for layer, limits in zip(_layers(other.matte), other.limits, strict=True)
+        ]
+    )
     planes[:1] = torch.where((planes[:1] - own).abs() > SAME, planes[:1], own)
-    motion = flow.square().sum(0, keepdim=True).div_((SLOW * max(size)) ** 2)
-    return confidence.mul_(torch.exp_(motion.neg_())).mul_(likeness), planes
+    return torch.where(planes[:1] < own, torch.maximum(subject, background), subject), planes
 
 
-def _trusts(own: Tensor, others: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """How far each neighbour is followed, ``[1, M]``, given this frame's alpha and what each is to be trusted and shows
-    (:func:`_brought`)."""
-    trusts, alphas = [trust for trust, _ in others], [planes[:1] for _, planes in others]
-    differences = [(alpha - own).abs_() for alpha in alphas]
-    same = []
-    for trust, difference in zip(trusts, differences, strict=True):
-        usual = (trust * difference).sum() / trust.sum().clamp(min=1e-6)
-        same.append(_falling(difference, CHANGE * usual + NOISE_FLOOR))
-    if len(others) == 2:
-        least, apart = torch.minimum(*trusts), (alphas[0] - alphas[1]).abs_()
-        # Neighbours that contradict each other are no witnesses: one of the two mattes has gone wrong. If they agree,
-        # it is this one.
-        doubt = least * (1 - _falling(apart, CONTRADICTION))
-        agreed = least * _falling(apart, AGREEMENT * torch.minimum(*differences) + SAME)
-        trusts = [trust * (1 - doubt) for trust in trusts]
-        same = [torch.maximum(one, agreed) for one in same]
-    return [trust * one for trust, one in zip(trusts, same, strict=True)]
+def _trusts(own: Tensor, plain: Tensor, others: list[list[tuple[Tensor, Tensor]]]) -> list[list[Tensor]]:
+    """How far each neighbour is followed, ``[1, M]``, given this frame's alpha, how plain the background is, and what
+    each neighbour is to be trusted and shows (:func:`_brought`)."""
+    trusts = [list(itertools.accumulate((trust for trust, _ in side), torch.mul)) for side in others]
+    alphas = [[planes[:1] for _, planes in side] for side in others]
+    differences = [[(alpha - own).abs_() for alpha in side] for side in alphas]
+    every = zip(itertools.chain(*trusts), itertools.chain(*differences), strict=True)
+    borne_out = torch.stack([1 - trust * (1 - difference) for trust, difference in every]).amin(0)
+    followed: list[list[Tensor]] = []
+    for side, opposite in ((0, 1), (1, 0)):
+        followed.append([])
+        for step, (trust, difference) in enumerate(zip(trusts[side], differences[side], strict=True)):
+            usual = (trust * difference).sum() / trust.sum().clamp(min=1e-6)
+            same = _falling(difference, CHANGE * usual + ALPHA_FLOOR)
+            if step < len(trusts[opposite]):
+                apart = (alphas[side][step] - alphas[opposite][step]).abs_()
+                both = torch.minimum(difference, differences[opposite][step])
+                agreed = _falling(apart, AGREEMENT * both + SAME)
+                same = torch.maximum(same, agreed.mul_(torch.minimum(trust, trusts[opposite][step])))
+            lonely = _falling((difference - borne_out).clamp_(min=0), CONTRADICTION)
+            followed[side].append(trust * lonely * torch.lerp(torch.ones_like(same), same, plain))
+    return followed
 
 
 def _falling(difference: Tensor, scale: Tensor | float) -> Tensor:
@@ -220,12 +271,12 @@ def _mean(own: Tensor, own_weight: Tensor, others: list[Tensor], weights: list[T
 
 @dataclass
 class _View:
-    """A matte in the window, its picture reduced, and its links to its neighbours."""
+    """A matte in the window, its picture reduced, and how its layers move to the frames beside it."""
 
     matte: MatteFrame
     small: Tensor
-    before: _Link | None = None
-    after: _Link | None = None
+    there: LayerMotion | None = None
+    back: LayerMotion | None = None
 
     @classmethod
     def of(cls, matte: MatteFrame) -> _View:
@@ -236,32 +287,38 @@ class _View:
         """What the flows to either neighbour need of it."""
         return describe(self.small, working_side=FLOW_SIDE)
 
+    @cached_property
+    def layers(self) -> Layers:
+        height, width = self.described.levels[0].brightness.shape[2:]
+        return Layers.of(self.small, self.matte.source.trimap, self.matte.alpha, (height, width))
 
-@dataclass(frozen=True, slots=True)
-class _Link:
-    """The flow between two neighbouring frames and, third, the trust in it: ``[3, h, w]`` either way."""
+    @cached_property
+    def limits(self) -> list[tuple[Tensor, Tensor]]:
+        """The least and the greatest value of each of the matte's layers."""
+        return [torch.aminmax(layer) for layer in _layers(self.matte)]
 
-    there: Tensor
-    back: Tensor
-
-    @classmethod
-    def between(cls, first: _View, second: _View) -> _Link | None:
-        """``None`` across a cut, and where pictures are too small or not equally large."""
-        if first.matte.alpha.shape != second.matte.alpha.shape or min(first.small.shape[2:]) < 8:
-            return None
-        if bool(is_cut(first.small, second.small)):
-            return None
-        there, back = estimate_both_flows(first.described, second.described)
-        side = max(first.small.shape[2:])
-        trusted = flow_confidence(there, back, side=side), flow_confidence(back, there, side=side)
-        return cls(*(torch.cat(way, dim=1)[0] for way in zip((there, back), trusted, strict=True)))
+    def link_to(self, second: _View) -> None:
+        """Work out the motions between this frame and the next one. There are none across a cut, and where pictures
+        are too small or not equally large."""
+        if self.matte.alpha.shape != second.matte.alpha.shape or min(self.small.shape[2:]) < 8:
+            return
+        if bool(is_cut(self.small, second.small)):
+            return
+        there, back = estimate_both_flows(self.described, second.described)
+        side = max(self.small.shape[2:])
+        self.there = LayerMotion.of(there[0], flow_confidence(there, back, side=side)[0], self.layers)
+        second.back = LayerMotion.of(back[0], flow_confidence(back, there, side=side)[0], second.layers)
 
 
-def _likeness(first: Tensor, second: Tensor, places: _Places) -> Tensor:
-    """``[1, M]`` in [0, 1]: whether two pictures differ by noise alone, which is what half of the pixels show."""
-    squares = (first - second).square().mean(0)
+def _likeness(picture: Tensor, other: Tensor, at: Tensor, places: _Places) -> Tensor:
+    """``[1, M]`` in [0, 1]: whether another picture, read there, differs from this one by noise alone, which is what
+    half of the pixels show. 0 outside of it."""
+    squares = (picture - read_at(other, at[0], at[1])).square_().mean(0)
     noise = squares.index_select(0, places.sample).median()
-    return places.means(squares).div_(noise.mul_(-(NOISE**2)).sub_(NOISE_FLOOR**2)).exp_()[None]
+    size = at.new_tensor([other.shape[2], other.shape[1]])[:, None]
+    at = at.index_select(1, places.unknown)
+    inside = ((at >= -0.5) & (at <= size - 0.5)).all(0)
+    return places.means(squares).div_(noise.mul_(-(NOISE**2)).sub_(PICTURE_FLOOR**2)).exp_().mul_(inside)[None]
 
 
 def _layers(matte: MatteFrame) -> list[Tensor]:
