@@ -35,6 +35,8 @@ REACH = 9
 """Reach of the squares in which alphas are registered with one another."""
 STIFFNESS = 3e-3
 """Squared slope of alpha, mean over such a square, at which half of the shift that fits best is believed."""
+HALF_A_STEP = 0.5 / 255
+"""Less than which a mean of trimaps is off by rounding alone."""
 FURTHEST = 0.5
 """Longest shift, in pixels of the flow."""
 
@@ -56,7 +58,7 @@ class Layers:
         """Of a picture, ``[1, 3, H, W]`` float32 in 0..1, a trimap, ``[1, H, W]`` uint8, and an alpha, ``[1, H, W]``
         float32, each of any size; at the size given."""
         sure = reduced(trimap, *size)[0]
-        subject, background = (inside(sure == level) for level in (FOREGROUND / 255, 0))
+        subject, background = (inside((sure - level).abs() < HALF_A_STEP) for level in (FOREGROUND / 255, 0))
         brightness = F.interpolate(picture, size, mode="area")[0].mean(0, keepdim=True)
         seen = box_mean(background, TEXTURE).clamp_(min=1e-3)
         mean = box_mean(brightness * background, TEXTURE) / seen
