@@ -131,8 +131,9 @@ def test_what_was_unknown_is_despilled_though_alpha_says_opaque() -> None:
     picture = torch.where(gap, torch.lerp(hair, colour(SCREENS["green"]), 0.4), hair)
     clean = despill(picture, alpha, hue, unknown)
     assert towards(clean, hue)[gap[0]].max() < 0.1 * towards(picture, hue)[gap[0]].min()
-    assert torch.equal(clean * ~gap, picture * ~gap)
-    assert torch.equal(despill(picture, alpha, hue, torch.zeros_like(unknown)), picture), "sure: left as it is"
+    assert ((clean - picture) * ~gap).abs().max() < 1e-6, "float32's rounding"
+    left = despill(picture, alpha, hue, torch.zeros_like(unknown))
+    assert (left - picture).abs().max() < 1e-6, "sure: left as it is"
     shirt = even((0.55, 0.75, 0.55))
     kept = despill(shirt, alpha, hue, alpha > 0)
     assert (kept - shirt).abs()[:, edge_band(alpha)[0] == 0].max() < 1e-5, "float32's rounding"
@@ -176,8 +177,8 @@ def test_agrees_with_whole_pictures_at_once() -> None:
     alpha = ((80 - torch.hypot(rows - 100, columns - 200)) / 30).clamp(0, 1)[None]
     hue = 2.0
 
-    def means(planes: Tensor, reach: float) -> Tensor:
-        step = max(1, round(reach / 8))
+    def means(planes: Tensor, reach: float, samples: int) -> Tensor:
+        step = max(1, round(reach / samples))
         small = F.avg_pool2d(planes[None], step, ceil_mode=True, count_include_pad=False)
         radius = max(1, round(reach / step))
         return F.avg_pool2d(F.pad(small, [radius] * 4, mode="replicate"), 2 * radius + 1, 1)
@@ -186,7 +187,9 @@ def test_agrees_with_whole_pictures_at_once() -> None:
         return F.interpolate(planes, size, mode="bilinear", align_corners=False)
 
     seen = F.max_pool2d((alpha > 0).float(), 9, 1, 4)
-    band = torch.maximum(4 * enlarged(means(1 - alpha, 4), alpha.shape[1:])[0], (1 - alpha) / 0.25).clamp(0, 1) * seen
+    band = (
+        torch.maximum(4 * enlarged(means(1 - alpha, 4, 8), alpha.shape[1:])[0], (1 - alpha) / 0.25).clamp(0, 1) * seen
+    )
     luma = (picture * LUMA).sum(0, keepdim=True)
     a, b = chroma(picture)
     tint = a * math.cos(hue) + b * math.sin(hue)
@@ -204,7 +207,7 @@ def test_agrees_with_whole_pictures_at_once() -> None:
     powers = torch.cat([inside, ratio * inside, ratio**2 * inside])
     planes = torch.cat([powers, *(like * power for power in powers[:, None])])
     planes = planes[:, 1::2, 1::2]  # every second sample is enough
-    near, far = (means(planes, 330 / 27 / 2 * by) for by in (1, 4))
+    near, far = (means(planes, 330 / 27 / 2 * by, 4) for by in (1, 4))
     sums = enlarged(near + 0.01 * enlarged(far, near.shape[2:]), alpha.shape[1:])[0]
     moments = []
     for weight, total, squares in ((sums[0], sums[1], sums[2]), [(like * x).sum(0) for x in sums[3:].chunk(3)]):
@@ -229,7 +232,7 @@ def test_agrees_with_whole_pictures_at_once() -> None:
     # Sums in another order; roots of small differences and quotients of small sums make most of their rounding.
     error = (despill(picture, alpha, hue, unknown) - expected).abs()
     assert error.max() < 3e-5
-    assert (error > 1e-5).sum() < 5
+    assert (error > 1e-5).float().mean() < 2e-4
 
 
 def test_knows_what_is_no_screen() -> None:

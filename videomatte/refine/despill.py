@@ -79,7 +79,7 @@ def edge_band(alpha: Tensor) -> Tensor:
     clear = 1 - alpha
     # A straight edge leaves half a window empty, and a quarter half way in. Means of nothing but zeros are zero, to the
     # bit.
-    band = enlarge(_means(clear, reach), alpha.shape[1:]).mul_(4)
+    band = enlarge(_means(clear, reach, steps=8), alpha.shape[1:]).mul_(4)
     torch.maximum(band, clear.div_(TRANSLUCENT), out=band)
     return band.clamp_(0, 1).mul_(as_weight(dilate_square(alpha > 0, reach)))
 
@@ -193,7 +193,7 @@ class _Inside:
         self.least = _least(*sums.tolist())
         """What most of the picture's inside is above, of chroma towards the hue over luma; -∞ where it has none."""
         reach = NEAR * max(size) / step
-        near, far = (_means(planes, reach * by) for by in (1, 4))
+        near, far = (_means(planes, reach * by, steps=4) for by in (1, 4))
         far = F.interpolate(far[None], near.shape[1:], mode="bilinear", align_corners=False)[0]
         grid = near.add_(far, alpha=0.01)
         self._shades = grid.view(3, SHADES, *grid.shape[1:])
@@ -248,9 +248,10 @@ def _least(count: float, total: float, squares: float) -> float:
     return mean - USUAL * math.sqrt(max(0.0, squares / count - mean**2))
 
 
-def _means(planes: Tensor, reach: float) -> Tensor:
-    """Means over squares of 2 · reach + 1 pixels, reduced; beyond the border the picture goes on as it ends."""
-    step = max(1, round(reach / 8))  # slow changes: some samples across are enough
+def _means(planes: Tensor, reach: float, steps: int) -> Tensor:
+    """Means over squares of 2 · reach + 1 pixels, reduced to so many steps in the reach, for they change slowly; beyond
+    the border the picture goes on as it ends."""
+    step = max(1, round(reach / steps))
     small = _line_means(_line_means(planes, step).mT, step).mT
     return box_mean(small, max(1, round(reach / step)))
 
