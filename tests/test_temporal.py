@@ -138,9 +138,6 @@ def test_agrees_with_whole_frames_plainly_averaged(clip: Clip, dtype: torch.dtyp
 def plainly_calmed(mattes: list[MatteFrame], here: int) -> Tensor:
     """Alpha and foreground of one of them, ``[4, H, W]``."""
     matte = mattes[here]
-    unknown = matte.source.trimap[0] == UNKNOWN
-    rows, columns = (unknown.any(dim=dim).nonzero().flatten() for dim in (1, 0))
-    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
     size = matte.frame.height, matte.frame.width
     pictures = [unit_range(m.frame.rgb)[None] for m in mattes]  # too small to be reduced
     described = [describe(picture, working_side=FLOW_SIDE) for picture in pictures]
@@ -159,6 +156,29 @@ def plainly_calmed(mattes: list[MatteFrame], here: int) -> Tensor:
         assert matte.foreground is not None
         return torch.cat([matte.alpha, matte.foreground])
 
+    own, read, ways = planes(matte), {}, {}
+    for step in (-1, 1):
+        way = None
+        for other in (here + step, here + 2 * step):
+            if not 0 <= other < len(mattes):
+                break
+            link = motion(other - step, other)
+            way = link if way is None else way.then(link)
+            flows = way.registered(layers[here], layers[other])
+            ways[other - here] = tuple(resize_flow(flow[None], *size) for flow in (flows.subject, flows.background))
+            x, y = (ways[other - here][0][0] + grid).flatten(1)
+            parts = [planes(mattes[other])[part] for part in (slice(0, 1), slice(1, 4))]
+            brought = torch.cat([read_at(p, x, y, "bicubic").clamp(p.min(), p.max()) for p in parts]).view(4, *size)
+            brought[0] = torch.where((brought[0] - own[0]).abs() > SAME, brought[0], own[0])
+            read[other - here] = brought
+    unknown = matte.source.trimap[0] == UNKNOWN
+    differs = torch.stack([brought[0] != own[0] for brought in read.values()]).any(0)
+    changing = unknown & (((own[0] > 0) & (own[0] < 1)) | differs)
+    rows, columns = (changing.any(dim=dim).nonzero().flatten() for dim in (1, 0))
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    settled, changing = unknown.sum() - changing.sum(), changing[box]
+    own, read = own[:, *box], {step: brought[:, *box] for step, brought in read.items()}
+
     def likeness(other: int, flow: Tensor) -> Tensor:
         apart = (warp(pictures[other], flow) - pictures[here])[0][:, *box].square().mean(0)
         local = F.avg_pool2d(apart[None], 3, 1, 1, count_include_pad=False)[0]
@@ -167,32 +187,17 @@ def plainly_calmed(mattes: list[MatteFrame], here: int) -> Tensor:
         inside = ((flow[0] + grid >= -0.5) & (flow[0] + grid <= last)).all(0)
         return torch.exp(-local / (NOISE**2 * noise + PICTURE_FLOOR**2)) * inside[box]
 
-    own = planes(matte)[:, *box]
-    read, trusts = {}, {}
-    for step in (-1, 1):
-        way, nearer = None, torch.ones(())
-        for other in (here + step, here + 2 * step):
-            if not 0 <= other < len(mattes):
-                break
-            link = motion(other - step, other)
-            way = link if way is None else way.then(link)
-            flows = way.registered(layers[here], layers[other])
-            subject, background = (resize_flow(flow[None], *size) for flow in (flows.subject, flows.background))
-            x, y = (subject[0] + grid).flatten(1)
-            parts = [planes(mattes[other])[part] for part in (slice(0, 1), slice(1, 4))]
-            brought = torch.cat([read_at(p, x, y, "bicubic").clamp(p.min(), p.max()) for p in parts])
-            brought = brought.view(4, *size)[:, *box]
-            brought[0] = torch.where((brought[0] - own[0]).abs() > SAME, brought[0], own[0])
-            by_subject, by_background = likeness(other, subject), likeness(other, background)
-            explained = torch.where(brought[0] < own[0], torch.maximum(by_subject, by_background), by_subject)
-            nearer = nearer * explained
-            read[other - here], trusts[other - here] = brought, nearer
+    trusts: dict[int, Tensor] = {}
+    for step, (subject, background) in ways.items():
+        by_subject, by_background = likeness(here + step, subject), likeness(here + step, background)
+        explained = torch.where(read[step][0] < own[0], torch.maximum(by_subject, by_background), by_subject)
+        trusts[step] = explained * (trusts[step // 2] if step in (-2, 2) else 1)
     plain = resize_plane(layers[here].plain, size)[box]
     weights, apart = {}, {step: (brought[0] - own[0]).abs() for step, brought in read.items()}
     nearest = torch.stack([1 - trusts[step] * (1 - far) for step, far in apart.items()]).amin(0)
     for step, trust in trusts.items():
         far = apart[step]
-        usual = (trust * far)[unknown[box]].sum() / trust[unknown[box]].sum()
+        usual = (trust * far)[changing].sum() / (trust[changing].sum() + settled)
         same = torch.exp(-((far / (CHANGE * usual + ALPHA_FLOOR)) ** 2))
         if -step in trusts:
             between, both = (read[step][0] - read[-step][0]).abs(), torch.minimum(far, apart[-step])
@@ -206,7 +211,7 @@ def plainly_calmed(mattes: list[MatteFrame], here: int) -> Tensor:
     colour = own[1:] + colours / (own[0] + sum(shares.values())).clamp(min=1e-4)
     result = planes(matte)
     mean = torch.cat([alpha[None], torch.lerp(colour, own[1:], own[:1])])
-    result[:, *box] = torch.where(unknown[box], mean, own)
+    result[:, *box] = torch.where(changing, mean, own)
     return result
 
 

@@ -99,29 +99,34 @@ class Temporal:
             yield self._calm(list(window), here)
 
     def _calm(self, window: list[_View], here: int) -> MatteFrame:
-        matte = window[here].matte
-        unknown = matte.source.trimap[0] == UNKNOWN
-        box = box_around(unknown)
-        if box is None:
-            return matte
+        matte, size = window[here].matte, (window[here].matte.frame.height, window[here].matte.frame.width)
+        asked = (matte.source.trimap == UNKNOWN).flatten().nonzero()[:, 0]
         sides = [_neighbours(window, here, step) for step in (-1, 1)]
-        if not any(sides):
+        if not len(asked) or not any(sides):
             return matte
-        places = _Places.of(unknown, box)
+        alphas = _alphas(matte, sides, asked)
+        # Most of what was unknown is opaque or clear in all of them, and stays so.
+        own = _at(matte.alpha, asked)[0]
+        moving = ((own > 0) & (own < 1)) | (alphas != own).any(0)
+        changing = asked[moving]
+        if not len(changing):
+            return matte
+        settled = len(asked) - len(changing)
+        places = _Places.of(changing, size)
         picture = _picture(_at(matte.frame.rgb, places.near))
-        unknown = places.near.index_select(0, places.unknown)
-        own = torch.cat([_at(layer, unknown) for layer in _layers(matte)])
-        motions = [motion for neighbours in sides for _, motion in neighbours]
-        landing, plain = _landing(motions, window[here].layers.plain, (matte.frame.height, matte.frame.width), places)
-        each = iter(landing)
-        others = [
-            [_brought(picture, own[:1], other, next(each), places) for other, _ in neighbours] for neighbours in sides
+        own = torch.cat([_at(layer, changing) for layer in _layers(matte)])
+        flows = [
+            flow for neighbours in sides for _, motion in neighbours for flow in (motion.subject, motion.background)
         ]
-        trusts = [[self._strength * trust for trust in side] for side in _trusts(own[:1], plain, others)]
+        landing = _landing(torch.stack(flows), size, places.near).view(-1, 2, 2, len(places.near))
+        plain = Enlarged(window[here].layers.plain, *size).at(changing)
+        each = zip(alphas[:, None, moving], landing, strict=True)
+        others = [[_brought(picture, own[:1], other, *next(each), places) for other, _ in side] for side in sides]
+        trusts = [[self._strength * trust for trust in side] for side in _trusts(own[:1], plain, others, settled)]
         brought = [planes for side in others for _, planes in side]
         weights = [trust for side in trusts for trust in side]
         alpha = _mean(own[:1], torch.ones_like(own[:1]), [planes[:1] for planes in brought], weights)
-        calm = replace(matte, alpha=_put(matte.alpha, unknown, alpha))
+        calm = replace(matte, alpha=_put(matte.alpha, changing, alpha))
         if matte.foreground is None:
             return calm
         # Colour counts as far as it covers. The more opaque it is here, the more it is the picture's own, whose grain
@@ -129,20 +134,18 @@ class Temporal:
         shares = [weight * planes[:1] for weight, planes in zip(weights, brought, strict=True)]
         colour = _mean(own[1:], own[:1], [planes[1:] for planes in brought], shares)
         colour = torch.lerp(colour, own[1:], own[:1])
-        return replace(calm, foreground=_put(matte.foreground, unknown, colour))
+        return replace(calm, foreground=_put(matte.foreground, changing, colour))
 
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """The pixels that cost time: the unknown, a tenth of a frame or so, those next to them, and a sample of the box
-    around them. Planes read there are ``[C, N]``."""
+    """The pixels that cost time: those that may change, a twentieth of a frame or so, those next to them, and a sample
+    of the box around them. Planes read there are ``[C, N]``."""
 
     near: Tensor
     """``[N]`` int64: all of them, numbered row by row through the frame."""
-    at: Tensor
-    """``[2, N]`` float32: their columns and rows."""
-    unknown: Tensor
-    """Which of them are unknown, numbers into the N."""
+    changing: Tensor
+    """Which of them may change, numbers into the N."""
     sample: Tensor
     """Which of them are the sample, numbers into the N."""
     box: tuple[int, int]
@@ -153,24 +156,26 @@ class _Places:
     """``[h, w]``: how many of the 3 x 3 pixels around each of the box are no margin."""
 
     @classmethod
-    def of(cls, unknown: Tensor, box: tuple[slice, slice]) -> _Places:
-        """Of ``[H, W]`` bool and the rows and columns that hold it."""
+    def of(cls, changing: Tensor, size: tuple[int, int]) -> _Places:
+        """Of the pixels that may change, numbered row by row, ``[M]`` int64, in order."""
+        mask = torch.zeros(size, dtype=torch.bool, device=changing.device)
+        mask.view(-1)[changing] = True
+        box = box_around(mask)
+        assert box is not None
         rows, columns = box
-        inner = unknown[rows, columns]
+        inner = mask[rows, columns]
         width = inner.shape[1]
         near = dilate_square(inner, 1)
         near.view(-1)[::SAMPLED] = True
         row, column = near.nonzero(as_tuple=True)
         places = row * width + column
         which = inner.flatten().index_select(0, places).nonzero()[:, 0]
-        down, across = (unknown.new_full((length,), 3, dtype=torch.float32) for length in inner.shape)
+        down, across = (torch.full((n,), 3.0, device=changing.device) for n in inner.shape)
         for counts in (down, across):
             counts[0] -= 1
             counts[-1] -= 1
-        y, x = rows.start + row, columns.start + column
         return cls(
-            y * unknown.shape[1] + x,
-            torch.stack([x, y]).float(),
+            (rows.start + row) * size[1] + columns.start + column,
             which,
             (places % SAMPLED == 0).nonzero()[:, 0],
             (len(inner) + 2, width + 2),
@@ -179,13 +184,13 @@ class _Places:
         )
 
     def means(self, values: Tensor) -> Tensor:
-        """Over the 3 x 3 pixels around the unknown, as far as they lie in the box: ``[N]`` to ``[M]``."""
+        """Over the 3 x 3 pixels around those that may change, as far as they lie in the box: ``[N]`` to ``[M]``."""
         plane = values.new_zeros(self.box)
         plane.view(-1).scatter_(0, self.in_box, values)
         # Sums of slices take a tenth of the time of pooling.
         rows = (plane[:-2] + plane[1:-1]).add_(plane[2:])
         plane[1:-1, 1:-1] = (rows[:, :-2] + rows[:, 1:-1]).add_(rows[:, 2:]).div_(self.counted)
-        return plane.view(-1).index_select(0, self.in_box.index_select(0, self.unknown))
+        return plane.view(-1).index_select(0, self.in_box.index_select(0, self.changing))
 
 
 def _neighbours(window: list[_View], here: int, step: int) -> list[tuple[_View, LayerMotion]]:
@@ -204,39 +209,48 @@ def _neighbours(window: list[_View], here: int, step: int) -> list[tuple[_View, 
     return neighbours
 
 
-def _landing(
-    motions: list[LayerMotion], plain: Tensor, size: tuple[int, int], places: _Places
-) -> tuple[Tensor, Tensor]:
-    """Where the places go by each motion of each layer, ``[K, 2, 2, N]``, columns and rows; and how plain the
-    background is at the unknown, ``[1, M]``."""
-    flows = [flow for motion in motions for flow in (motion.subject, motion.background)]
+def _landing(flows: Tensor, size: tuple[int, int], places: Tensor) -> Tensor:
+    """Where pixels of a frame, ``[N]``, go by each of some flows, ``[K, 2, h, w]``: columns and rows, ``[K, 2, N]``."""
     # All at once: telling where pixels lie between those of a small picture takes longer than reading them.
-    read = Enlarged(torch.cat([plain, *flows]), *size).at(places.near)
-    scale = plain.new_tensor([size[1] / plain.shape[2], size[0] / plain.shape[1]])
-    landing = read[1:].view(-1, 2, 2, len(places.near)).mul_(scale[:, None]).add_(places.at)
-    return landing, read[:1].index_select(1, places.unknown)
+    read = Enlarged(flows.flatten(0, 1), *size).at(places).view(-1, 2, len(places))
+    scale = flows.new_tensor([size[1] / flows.shape[3], size[0] / flows.shape[2]])
+    return read.mul_(scale[:, None]).add_(torch.stack([places % size[1], places // size[1]]))
 
 
-def _brought(picture: Tensor, own: Tensor, other: _View, landing: Tensor, places: _Places) -> tuple[Tensor, Tensor]:
-    """How far a neighbour is to be trusted at the unknown pixels, ``[1, M]``, and its layers there, ``[C, M]``; given
-    this frame's picture at all places, its alpha at the unknown, and where the places go by each layer's motion."""
-    shown = _picture(other.matte.frame.rgb)
-    subject, background = (_likeness(picture, shown, at, places) for at in landing)
-    at = landing[0].index_select(1, places.unknown)
+def _alphas(matte: MatteFrame, sides: list[list[tuple[_View, LayerMotion]]], asked: Tensor) -> Tensor:
+    """What each neighbour's alpha says of some pixels, ``[M]``, brought along with the subject: ``[K, M]``."""
+    neighbours = list(itertools.chain(*sides))
+    subject = torch.stack([motion.subject for _, motion in neighbours])
+    landing = _landing(subject, (matte.frame.height, matte.frame.width), asked)
     # Bilinear reading would blur strands a little more with every neighbour. Nothing goes beyond what is there.
-    planes = torch.cat(
+    alphas = torch.cat(
         [
-            read_at(layer, at[0], at[1], "bicubic").clamp_(*limits)
-            for layer, limits in zip(_layers(other.matte), other.limits, strict=True)
+            read_at(other.matte.alpha, at[0], at[1], "bicubic").clamp_(*other.matte.alpha.aminmax())
+            for (other, _), at in zip(neighbours, landing, strict=True)
         ]
     )
-    planes[:1] = torch.where((planes[:1] - own).abs() > SAME, planes[:1], own)
-    return torch.where(planes[:1] < own, torch.maximum(subject, background), subject), planes
+    own = _at(matte.alpha, asked)
+    return torch.where((alphas - own).abs() > SAME, alphas, own)
 
 
-def _trusts(own: Tensor, plain: Tensor, others: list[list[tuple[Tensor, Tensor]]]) -> list[list[Tensor]]:
-    """How far each neighbour is followed, ``[1, M]``, given this frame's alpha, how plain the background is, and what
-    each neighbour is to be trusted and shows (:func:`_brought`)."""
+def _brought(
+    picture: Tensor, own: Tensor, other: _View, alpha: Tensor, landing: Tensor, places: _Places
+) -> tuple[Tensor, Tensor]:
+    """How far a neighbour is to be trusted at the pixels that may change, ``[1, M]``, and its layers there, ``[C, M]``;
+    given this frame's picture at all places and its alpha at these, the neighbour's, and where the places go by each
+    layer's motion, ``[2, 2, N]``."""
+    subject, background = _likenesses(picture, other.matte.frame.rgb, landing, places)
+    trust = torch.where(alpha < own, torch.maximum(subject, background), subject)
+    foreground = other.matte.foreground
+    if foreground is None:
+        return trust, alpha
+    x, y = landing[0].index_select(1, places.changing)
+    return trust, torch.cat([alpha, read_at(foreground, x, y, "bicubic").clamp_(*other.limits)])
+
+
+def _trusts(own: Tensor, plain: Tensor, others: list[list[tuple[Tensor, Tensor]]], settled: int) -> list[list[Tensor]]:
+    """How far each neighbour is followed, ``[1, M]``, given this frame's alpha, how plain the background is, what
+    each neighbour is to be trusted and shows (:func:`_brought`), and how many pixels are the same in all."""
     trusts = [list(itertools.accumulate((trust for trust, _ in side), torch.mul)) for side in others]
     alphas = [[planes[:1] for _, planes in side] for side in others]
     differences = [[(alpha - own).abs_() for alpha in side] for side in alphas]
@@ -246,7 +260,7 @@ def _trusts(own: Tensor, plain: Tensor, others: list[list[tuple[Tensor, Tensor]]
     for side, opposite in ((0, 1), (1, 0)):
         followed.append([])
         for step, (trust, difference) in enumerate(zip(trusts[side], differences[side], strict=True)):
-            usual = (trust * difference).sum() / trust.sum().clamp(min=1e-6)
+            usual = (trust * difference).sum() / (trust.sum() + settled).clamp(min=1e-6)
             same = _falling(difference, CHANGE * usual + ALPHA_FLOOR)
             if step < len(trusts[opposite]):
                 apart = (alphas[side][step] - alphas[opposite][step]).abs_()
@@ -293,9 +307,10 @@ class _View:
         return Layers.of(self.small, self.matte.source.trimap, self.matte.alpha, (height, width))
 
     @cached_property
-    def limits(self) -> list[tuple[Tensor, Tensor]]:
-        """The least and the greatest value of each of the matte's layers."""
-        return [torch.aminmax(layer) for layer in _layers(self.matte)]
+    def limits(self) -> tuple[Tensor, Tensor]:
+        """The least and the greatest value of the foreground, which there must be."""
+        assert self.matte.foreground is not None
+        return self.matte.foreground.aminmax()
 
     def link_to(self, second: _View) -> None:
         """Work out the motions between this frame and the next one. There are none across a cut, and where pictures
@@ -310,15 +325,24 @@ class _View:
         second.back = LayerMotion.of(back[0], flow_confidence(back, there, side=side)[0], second.layers)
 
 
-def _likeness(picture: Tensor, other: Tensor, at: Tensor, places: _Places) -> Tensor:
-    """``[1, M]`` in [0, 1]: whether another picture, read there, differs from this one by noise alone, which is what
-    half of the pixels show. 0 outside of it."""
-    squares = (picture - read_at(other, at[0], at[1])).square_().mean(0)
-    noise = squares.index_select(0, places.sample).median()
-    size = at.new_tensor([other.shape[2], other.shape[1]])[:, None]
-    at = at.index_select(1, places.unknown)
-    inside = ((at >= -0.5) & (at <= size - 0.5)).all(0)
-    return places.means(squares).div_(noise.mul_(-(NOISE**2)).sub_(PICTURE_FLOOR**2)).exp_().mul_(inside)[None]
+def _likenesses(picture: Tensor, other: Tensor, landing: Tensor, places: _Places) -> list[Tensor]:
+    """Each ``[1, M]`` in [0, 1]: whether another frame's pixels, ``[3, H, W]``, read where the places land, differ from
+    this picture by noise alone, which is what half of the places show. 0 outside of the frame."""
+    size = landing.new_tensor([other.shape[2], other.shape[1]])[:, None]
+    inside = landing.index_select(2, places.changing)
+    inside = ((inside >= -0.5) & (inside <= size - 0.5)).all(1)
+    # Making numbers between 0 and 1 of pixels takes longer than reading them, so only of as much as is read.
+    held = landing.clamp(min=torch.zeros_like(size), max=size - 1)
+    (left, top), (right, bottom) = held.amin((0, 2)).long().tolist(), held.amax((0, 2)).long().tolist()
+    shown = _picture(other[:, top : bottom + 2, left : right + 2])
+    x, y = held[:, 0] - left, held[:, 1] - top
+    likenesses = []
+    for which in range(len(landing)):
+        squares = (picture - read_at(shown, x[which], y[which])).square_().mean(0)
+        noise = squares.index_select(0, places.sample).median()
+        likeness = places.means(squares).div_(noise.mul_(-(NOISE**2)).sub_(PICTURE_FLOOR**2)).exp_()
+        likenesses.append(likeness.mul_(inside[which])[None])
+    return likenesses
 
 
 def _layers(matte: MatteFrame) -> list[Tensor]:
