@@ -57,6 +57,8 @@ and a pale green shirt are, and a colour may go as far beyond their mean."""
 SHOWN = 0.25, 0.5
 """Chroma towards the hue, over luma, from which on what was unknown may show the screen though alpha says that it is
 opaque, and surely does: pale green shirts have less, and keep it."""
+ROUNDING = 1e-6
+"""Excess or lack that sums in float32 make of colours right at the limit: these stay as they are, to the bit."""
 USUAL, SLACK = 2.0, 0.1
 """Deviations from the inside's mean within which most of its colours lie, and what is let pass beyond."""
 
@@ -129,7 +131,7 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float, unknown: Tensor | Non
     lack = least.mul_(luma).sub_(towards).clamp_(min=0).mul_((1 - alpha).div_(TRANSLUCENT).clamp_(max=1))
     change = lack.sub_(excess)
     # Of an excess and a lack there is never both, and mostly neither.
-    changed = change[0].nonzero()[:, 0]
+    changed = (change[0].abs() > ROUNDING).nonzero()[:, 0]
     places, rgb, change = places.index_select(0, changed), rgb.index_select(1, changed), change.index_select(1, changed)
     calmed = torch.minimum((rgb + change * _at_constant_luma(hue, foreground)[:, 0]).clamp_(min=0), white)
     return foreground.flatten(1).scatter(1, places.expand_as(calmed), calmed).view_as(foreground)
@@ -209,12 +211,13 @@ class _Inside:
         height, width = self._size
         down = places // width
         at = (places - down * width, width), (down, height), (_shade(across[0]), SHADES)
-        points = torch.stack([(2 * along + 1) / length - 1 for along, length in at], dim=-1)
+        # In double precision: near a shade's foot a weight is so small that float32's coordinates would make it up.
+        points = torch.stack([(2 * along.double() + 1) / length - 1 for along, length in at], dim=-1)
         # Linear along all three axes; beyond the border as at it.
         read = F.grid_sample(
-            self._shades[None], points.view(1, -1, 1, 1, 3), padding_mode="border", align_corners=False
+            self._shades[None].double(), points.view(1, -1, 1, 1, 3), padding_mode="border", align_corners=False
         )
-        return _Moments.of(self._all.at(places)), _Moments.of(read.view(3, -1))
+        return _Moments.of(self._all.at(places)), _Moments.of(read.view(3, -1).to(across.dtype))
 
 
 class _Moments(NamedTuple):
