@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["box_mean", "square_sums", "window_sums"]
+__all__ = ["box_mean", "slopes", "square_sums", "window_sums"]
 
 
 def window_sums(planes: Tensor, count: int, dim: int) -> Tensor:
@@ -57,3 +57,13 @@ def box_mean(picture: Tensor, reach: int) -> Tensor:
     side = 2 * reach + 1
     padded = F.pad(picture, [reach] * 4, mode="replicate")
     return square_sums(padded, side) / side**2
+
+
+def slopes(plane: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences across and down, a pixel being 1 long; beyond the border lie repeats of its pixels.
+
+    Args:
+        plane: ``[1, H, W]`` floating point.
+    """
+    padded = F.pad(plane[None], [1] * 4, mode="replicate")[0]
+    return (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2, (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2

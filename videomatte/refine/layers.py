@@ -21,7 +21,7 @@ from videomatte.trimaps.morphology import dilate_square
 from videomatte.trimaps.small import reduced
 from videomatte.trimaps.spread import as_weight, spread
 from videomatte.types import FOREGROUND
-from videomatte.windows import box_mean
+from videomatte.windows import box_mean, slopes
 
 __all__ = ["LayerMotion", "Layers"]
 
@@ -115,9 +115,3 @@ class LayerMotion:
         shift = torch.stack([yy * xt - xy * yt, xx * yt - xy * xt]) / (xx * yy - xy * xy)
         length = dot(shift[None], shift[None])[0].sqrt_()
         return replace(self, subject=self.subject + shift / (length / FURTHEST).clamp_(min=1))
-
-
-def slopes(plane: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences across and down, of ``[1, h, w]``."""
-    padded = F.pad(plane[None], (1, 1, 1, 1), mode="replicate")[0]
-    return (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2, (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2

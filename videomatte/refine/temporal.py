@@ -225,7 +225,7 @@ def _alphas(matte: MatteFrame, sides: list[list[tuple[_View, LayerMotion]]], ask
     # Bilinear reading would blur strands a little more with every neighbour. Nothing goes beyond what is there.
     alphas = torch.cat(
         [
-            read_at(other.matte.alpha, at[0], at[1], "bicubic").clamp_(*other.matte.alpha.aminmax())
+            read_at(other.matte.alpha, at[0], at[1], "bicubic").clamp_(*other.limits[0])
             for (other, _), at in zip(neighbours, landing, strict=True)
         ]
     )
@@ -245,7 +245,7 @@ def _brought(
     if foreground is None:
         return trust, alpha
     x, y = landing[0].index_select(1, places.changing)
-    return trust, torch.cat([alpha, read_at(foreground, x, y, "bicubic").clamp_(*other.limits)])
+    return trust, torch.cat([alpha, read_at(foreground, x, y, "bicubic").clamp_(*other.limits[1])])
 
 
 def _trusts(own: Tensor, plain: Tensor, others: list[list[tuple[Tensor, Tensor]]], settled: int) -> list[list[Tensor]]:
@@ -307,10 +307,9 @@ class _View:
         return Layers.of(self.small, self.matte.source.trimap, self.matte.alpha, (height, width))
 
     @cached_property
-    def limits(self) -> tuple[Tensor, Tensor]:
-        """The least and the greatest value of the foreground, which there must be."""
-        assert self.matte.foreground is not None
-        return self.matte.foreground.aminmax()
+    def limits(self) -> list[tuple[Tensor, Tensor]]:
+        """The least and the greatest value of each of the matte's layers."""
+        return [torch.aminmax(layer) for layer in _layers(self.matte)]
 
     def link_to(self, second: _View) -> None:
         """Work out the motions between this frame and the next one. There are none across a cut, and where pictures

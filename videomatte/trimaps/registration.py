@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.flow.warp import warp
+from videomatte.windows import slopes
 
 __all__ = ["homography_flow", "match_light", "register"]
 
@@ -107,8 +108,7 @@ def _descend(first: Tensor, second: Tensor, map_: Tensor, unknowns: int) -> Tens
     height, width = first.shape[-2:]
     x, y = _coordinates(height, width, first.device)
     unit = 2 / max(height, width)
-    padded = F.pad(first[None], [1] * 4, mode="replicate")[0, 0].double()
-    gx, gy = (padded[1:-1, 2:] - padded[1:-1, :-2]) / (2 * unit), (padded[2:, 1:-1] - padded[:-2, 1:-1]) / (2 * unit)
+    gx, gy = (slope[0] / unit for slope in slopes(first.double()))
     bend = -(x * gx + y * gy)
     columns = [gx, gy, x * gx, y * gx, x * gy, y * gy, x * bend, y * bend][:unknowns]
     jacobian = torch.stack([column.flatten() for column in columns], dim=1)
