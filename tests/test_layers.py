@@ -138,3 +138,21 @@ def test_what_is_mistaken_of_a_background_that_passes_is_averaged_away() -> None
         return float((matte.alpha - truths[2]).square().mean().sqrt())
 
     assert error(list(Temporal()(iter(mattes)))[2]) < 0.7 * error(mattes[2])
+
+
+def test_a_limb_that_stands_while_the_body_moves_stays_whole() -> None:
+    """A body that walks past a textured ground, and a leg, unknown from edge to edge, that stands still with it."""
+    body, leg, ground = (texture(seed, 0.8) for seed in (3, 4, 5))
+    mattes = []
+    for index in range(5):
+        rows, columns = torch.meshgrid(torch.arange(SIZE[0]), torch.arange(SIZE[1]), indexing="ij")
+        torso = (torch.hypot(rows - 40.0, columns - 100.0 - 6 * index) < 30).float()[None]
+        standing = ((rows > 60) & (rows < 136) & ((columns - 112).abs() < 7)).float()[None]
+        alpha = torch.maximum(torso, standing)
+        shown = torch.where(torso > 0, moved(body, (6 * index, 0)), moved(leg, (0, 0)))
+        rgb = alpha * shown + (1 - alpha) * moved(ground, (0, 0))
+        pixels = Frame(index, index, Fraction(1, 24), (rgb.clamp(0, 1) * 255).round().to(torch.uint8))
+        mattes.append(MatteFrame(TrimapFrame(pixels, trimap_from_alpha(alpha, 8), "generated"), alpha))
+    left = list(Temporal()(iter(mattes)))[2].alpha[0, 80:130, 106:119]
+    assert left.mean() > 0.95  # all of it, with the edges that the ground's own flow reaches
+    assert left[:, 1:-1].min() > 0.99

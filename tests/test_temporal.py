@@ -11,6 +11,7 @@ from torch import Tensor
 from videomatte.errors import UsageError
 from videomatte.flow import describe, estimate_both_flows, flow_confidence, lands_inside, read_at, resize_flow, warp
 from videomatte.refine.layers import LayerMotion, Layers
+from videomatte.refine.places import SAMPLED
 from videomatte.refine.temporal import (
     AGREEMENT,
     ALPHA_FLOOR,
@@ -18,10 +19,12 @@ from videomatte.refine.temporal import (
     CONTRADICTION,
     FLOW_SIDE,
     LEAD,
+    LOWERS,
     NOISE,
     PICTURE_FLOOR,
+    RAISES,
     SAME,
-    SAMPLED,
+    UNSTEADY,
     Temporal,
 )
 from videomatte.scenes import SceneFrame, SceneSettings, render
@@ -179,19 +182,27 @@ def plainly_calmed(mattes: list[MatteFrame], here: int) -> Tensor:
     settled, changing = unknown.sum() - changing.sum(), changing[box]
     own, read = own[:, *box], {step: brought[:, *box] for step, brought in read.items()}
 
-    def likeness(other: int, flow: Tensor) -> Tensor:
+    def left(other: int, flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         apart = (warp(pictures[other], flow) - pictures[here])[0][:, *box].square().mean(0)
-        local = F.avg_pool2d(apart[None], 3, 1, 1, count_include_pad=False)[0]
-        noise = apart.flatten()[::SAMPLED].median()
         last = torch.tensor([size[1], size[0]]).view(2, 1, 1) - 0.5  # half a pixel of a border's own is still it
         inside = ((flow[0] + grid >= -0.5) & (flow[0] + grid <= last)).all(0)
-        return torch.exp(-local / (NOISE**2 * noise + PICTURE_FLOOR**2)) * inside[box]
+        scale = NOISE**2 * apart.flatten()[::SAMPLED].median() + PICTURE_FLOOR**2
+        return around(apart), scale, inside[box]
 
     trusts: dict[int, Tensor] = {}
-    for step, (subject, background) in ways.items():
-        by_subject, by_background = likeness(here + step, subject), likeness(here + step, background)
+    evidence = torch.zeros(())
+    for step, flows in ways.items():
+        (subject, subject_scale, subject_in), (background, background_scale, background_in) = (
+            left(here + step, flow) for flow in flows
+        )
+        by_subject = torch.exp(-subject / subject_scale) * subject_in
+        by_background = torch.exp(-background / background_scale) * background_in
         explained = torch.where(read[step][0] < own[0], torch.maximum(by_subject, by_background), by_subject)
         trusts[step] = explained * (trusts[step // 2] if step in (-2, 2) else 1)
+        least = torch.minimum(subject_scale, background_scale)
+        unsteady = around((read[step][0] - own[0]).abs() * changing)
+        ratio = torch.log((background + least) / (subject + least)) * (subject_in & background_in)
+        evidence = evidence + ratio * unsteady / (unsteady + UNSTEADY)
     plain = resize_plane(layers[here].plain, size)[box]
     weights, apart = {}, {step: (brought[0] - own[0]).abs() for step, brought in read.items()}
     nearest = torch.stack([1 - trusts[step] * (1 - far) for step, far in apart.items()]).amin(0)
@@ -206,6 +217,9 @@ def plainly_calmed(mattes: list[MatteFrame], here: int) -> Tensor:
         lonely = torch.exp(-(((far - nearest).clamp(min=0) / CONTRADICTION) ** 2))
         weights[step] = trust * lonely * (1 + plain * (same - 1))
     alpha = (own[0] + sum(w * read[s][0] for s, w in weights.items())) / (1 + sum(weights.values()))
+    evidence = (1 - plain) * evidence
+    odds = alpha / (1 - alpha) * torch.exp(torch.where(evidence > 0, RAISES, LOWERS) * evidence)
+    alpha = torch.where((alpha > 0) & (alpha < 1), odds / (1 + odds), alpha)
     shares = {step: weight * read[step][0] for step, weight in weights.items()}
     colours = sum((share * (read[s][1:] - own[1:]) for s, share in shares.items()), start=torch.zeros(()))
     colour = own[1:] + colours / (own[0] + sum(shares.values())).clamp(min=1e-4)
@@ -213,6 +227,10 @@ def plainly_calmed(mattes: list[MatteFrame], here: int) -> Tensor:
     mean = torch.cat([alpha[None], torch.lerp(colour, own[1:], own[:1])])
     result[:, *box] = torch.where(changing, mean, own)
     return result
+
+
+def around(plane: Tensor) -> Tensor:
+    return F.avg_pool2d(plane[None], 3, 1, 1, count_include_pad=False)[0]
 
 
 def resize_plane(plane: Tensor, size: tuple[int, int]) -> Tensor:
@@ -261,6 +279,33 @@ def test_what_moves_fast_is_not_blurred() -> None:
     for raw, item in zip(mattes, calm(mattes), strict=True):
         assert (item.alpha - raw.alpha).abs().mean() < 1e-3
         assert (item.alpha - raw.alpha).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_what_passes_behind_is_told_from_the_subject(plain: bool) -> None:
+    """A still plate with holes, behind which a ground passes, and mattes that are 0.5 and noise throughout, whose means
+    would all be 0.5: holes come out clear where the ground can be seen to pass, and stay so before one colour."""
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.rand(2, 3, 170, 190, generator=generator)
+    plate, ground = ((F.avg_pool2d(noise, 7, 1) - 0.5) * 3 + 0.5).clamp(0, 1)
+    truth = F.interpolate((torch.rand(1, 1, 20, 20, generator=generator) > 0.3).float(), (160, 160))[0]
+    truth[:, :, :40], truth[:, :, 120:] = 1, 0
+    trimap = torch.full((1, 160, 160), UNKNOWN, dtype=torch.uint8)
+    trimap[:, :, :36], trimap[:, :, 124:] = 255, 0
+    mattes = []
+    for index in range(5):
+        behind = torch.full((3, 160, 160), 0.2) if plain else ground[:, :160, 4 * index : 4 * index + 160]
+        guess = (0.5 + 0.15 * torch.randn(1, 160, 160, generator=generator)).clamp(0, 1)
+        alpha = torch.where(trimap == UNKNOWN, guess, trimap / 255)
+        mattes.append(matte(index, truth * plate[:, :160, :160] + (1 - truth) * behind, alpha, trimap))
+    result = calm(mattes)[2].alpha[trimap == UNKNOWN]
+    holes, solid = (result[truth[trimap == UNKNOWN] == value].mean() for value in (0, 1))
+    if plain:
+        assert abs(holes - 0.5) < 0.02
+        assert abs(solid - 0.5) < 0.02
+    else:
+        assert holes < 0.35
+        assert solid > 0.65
 
 
 def test_nothing_crosses_a_cut(clip: Clip) -> None:

@@ -35,6 +35,8 @@ REACH = 9
 """Reach of the squares in which alphas are registered with one another."""
 STIFFNESS = 3e-3
 """Squared slope of alpha, mean over such a square, at which half of the shift that fits best is believed."""
+OPAQUE = 0.98
+"""Alpha from which on a matte is believed: a leg on the ground, too thin to be sure, moves otherwise than the body."""
 HALF_A_STEP = 0.5 / 255
 """Less than which a mean of trimaps is off by rounding alone."""
 FURTHEST = 0.5
@@ -46,9 +48,9 @@ class Layers:
     """What a frame's matte and trimap say of its two layers; ``[1, h, w]`` float32."""
 
     subject: Tensor
-    """1 where the subject alone is seen, else 0."""
+    """1 where the subject alone is seen, by the trimap or by the matte, else 0."""
     background: Tensor
-    """1 where the background alone is seen, else 0."""
+    """1 where the background alone is seen, by the trimap, else 0: mattes lose thin hair."""
     plain: Tensor
     """From 1, where the background near by is of one colour, to 0, where it has texture."""
     alpha: Tensor
@@ -58,13 +60,15 @@ class Layers:
         """Of a picture, ``[1, 3, H, W]`` float32 in 0..1, a trimap, ``[1, H, W]`` uint8, and an alpha, ``[1, H, W]``
         float32, each of any size; at the size given."""
         sure = reduced(trimap, *size)[0]
+        alpha = reduced(alpha, *size)[0]
         subject, background = (inside((sure - level).abs() < HALF_A_STEP) for level in (FOREGROUND / 255, 0))
+        subject = torch.maximum(subject, as_weight(alpha > OPAQUE))
         brightness = F.interpolate(picture, size, mode="area")[0].mean(0, keepdim=True)
         seen = box_mean(background, TEXTURE).clamp_(min=1e-3)
         mean = box_mean(brightness * background, TEXTURE) / seen
         variance = (box_mean(brightness.square() * background, TEXTURE) / seen - mean.square()).clamp_(min=0)
         plain = spread(variance, background, 2 * BLOCK).div_(-(PLAIN**2)).exp_()
-        return cls(subject, background, plain, reduced(alpha, *size)[0])
+        return cls(subject, background, plain, alpha)
 
 
 def inside(mask: Tensor) -> Tensor:

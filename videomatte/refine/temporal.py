@@ -11,6 +11,11 @@ mattes hardly err, (3) its alpha must not differ by much more than the two matte
 away on the other side says the same. Who is further away counts no more than who is nearer. So grain and a matting that
 cannot decide are averaged away, and whatever really changes stays.
 
+Then the pictures are asked themselves, for motion tells layers apart (Wang, Adelson, "Representing moving images with
+layers", 1994): what stays with the subject while the background passes is the subject, and the other way round. Where
+mattes differ, the odds of alpha are shifted towards the layer whose motion explains the picture better. Before a plain
+background nothing is seen to pass, and nothing is shifted.
+
 The window is finite: a frame's result hangs on its neighbours' own mattes and on nothing else, so that a run that
 begins two frames earlier than wanted gives every frame as a run of the whole clip does.
 """
@@ -29,8 +34,8 @@ from torch import Tensor
 from videomatte.errors import UsageError
 from videomatte.flow import Described, describe, estimate_both_flows, flow_confidence, is_cut, read_at
 from videomatte.refine.layers import LayerMotion, Layers
+from videomatte.refine.places import Places, pixels_at, put_at
 from videomatte.strips import Enlarged
-from videomatte.trimaps.morphology import box_around, dilate_square
 from videomatte.trimaps.small import reduced_picture
 from videomatte.types import UNKNOWN, MatteFrame, finite_unit_range
 
@@ -55,8 +60,11 @@ agree."""
 CONTRADICTION = 0.3
 """Difference of a neighbour's alpha from this one's, beyond that of the neighbour that bears this one out best, at
 which it counts e times less: one of the mattes has gone wrong, and it is that one."""
-SAMPLED = 29
-"""Every how many pixels the noise of two pictures is measured."""
+RAISES, LOWERS = 0.1, 0.225
+"""To which powers the ratio of what the background's and the subject's motion leave unexplained raises the odds that a
+pixel is the subject, and lowers them, for each neighbour: what passes behind may be smooth, and agree with either."""
+UNSTEADY = 0.1
+"""Difference of two mattes at which half of that is done: where they agree they are hardly wrong."""
 SAME = 1e-3
 """Alphas closer than this are equal: reading between pixels rounds, and what is opaque must stay so."""
 
@@ -106,15 +114,15 @@ class Temporal:
             return matte
         alphas = _alphas(matte, sides, asked)
         # Most of what was unknown is opaque or clear in all of them, and stays so.
-        own = _at(matte.alpha, asked)[0]
+        own = pixels_at(matte.alpha, asked)[0]
         moving = ((own > 0) & (own < 1)) | (alphas != own).any(0)
         changing = asked[moving]
         if not len(changing):
             return matte
         settled = len(asked) - len(changing)
-        places = _Places.of(changing, size)
-        picture = _picture(_at(matte.frame.rgb, places.near))
-        own = torch.cat([_at(layer, changing) for layer in _layers(matte)])
+        places = Places.of(changing, size)
+        picture = _picture(pixels_at(matte.frame.rgb, places.near))
+        own = torch.cat([pixels_at(layer, changing) for layer in _layers(matte)])
         flows = [
             flow for neighbours in sides for _, motion in neighbours for flow in (motion.subject, motion.background)
         ]
@@ -123,10 +131,12 @@ class Temporal:
         each = zip(alphas[:, None, moving], landing, strict=True)
         others = [[_brought(picture, own[:1], other, *next(each), places) for other, _ in side] for side in sides]
         trusts = [[self._strength * trust for trust in side] for side in _trusts(own[:1], plain, others, settled)]
-        brought = [planes for side in others for _, planes in side]
+        brought = [other.planes for side in others for other in side]
         weights = [trust for side in trusts for trust in side]
         alpha = _mean(own[:1], torch.ones_like(own[:1]), [planes[:1] for planes in brought], weights)
-        calm = replace(matte, alpha=_put(matte.alpha, changing, alpha))
+        evidence = torch.stack([other.evidence for side in others for other in side]).sum(0)
+        alpha = _weighed(alpha, evidence * (1 - plain) * self._strength)
+        calm = replace(matte, alpha=put_at(matte.alpha, changing, alpha))
         if matte.foreground is None:
             return calm
         # Colour counts as far as it covers. The more opaque it is here, the more it is the picture's own, whose grain
@@ -134,63 +144,7 @@ class Temporal:
         shares = [weight * planes[:1] for weight, planes in zip(weights, brought, strict=True)]
         colour = _mean(own[1:], own[:1], [planes[1:] for planes in brought], shares)
         colour = torch.lerp(colour, own[1:], own[:1])
-        return replace(calm, foreground=_put(matte.foreground, changing, colour))
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """The pixels that cost time: those that may change, a twentieth of a frame or so, those next to them, and a sample
-    of the box around them. Planes read there are ``[C, N]``."""
-
-    near: Tensor
-    """``[N]`` int64: all of them, numbered row by row through the frame."""
-    changing: Tensor
-    """Which of them may change, numbers into the N."""
-    sample: Tensor
-    """Which of them are the sample, numbers into the N."""
-    box: tuple[int, int]
-    """Rows and columns of the box, with a margin of one pixel."""
-    in_box: Tensor
-    """``[N]`` int64: all of them, numbered row by row through it."""
-    counted: Tensor
-    """``[h, w]``: how many of the 3 x 3 pixels around each of the box are no margin."""
-
-    @classmethod
-    def of(cls, changing: Tensor, size: tuple[int, int]) -> _Places:
-        """Of the pixels that may change, numbered row by row, ``[M]`` int64, in order."""
-        mask = torch.zeros(size, dtype=torch.bool, device=changing.device)
-        mask.view(-1)[changing] = True
-        box = box_around(mask)
-        assert box is not None
-        rows, columns = box
-        inner = mask[rows, columns]
-        width = inner.shape[1]
-        near = dilate_square(inner, 1)
-        near.view(-1)[::SAMPLED] = True
-        row, column = near.nonzero(as_tuple=True)
-        places = row * width + column
-        which = inner.flatten().index_select(0, places).nonzero()[:, 0]
-        down, across = (torch.full((n,), 3.0, device=changing.device) for n in inner.shape)
-        for counts in (down, across):
-            counts[0] -= 1
-            counts[-1] -= 1
-        return cls(
-            (rows.start + row) * size[1] + columns.start + column,
-            which,
-            (places % SAMPLED == 0).nonzero()[:, 0],
-            (len(inner) + 2, width + 2),
-            (row + 1) * (width + 2) + column + 1,
-            down[:, None] * across,
-        )
-
-    def means(self, values: Tensor) -> Tensor:
-        """Over the 3 x 3 pixels around those that may change, as far as they lie in the box: ``[N]`` to ``[M]``."""
-        plane = values.new_zeros(self.box)
-        plane.view(-1).scatter_(0, self.in_box, values)
-        # Sums of slices take a tenth of the time of pooling.
-        rows = (plane[:-2] + plane[1:-1]).add_(plane[2:])
-        plane[1:-1, 1:-1] = (rows[:, :-2] + rows[:, 1:-1]).add_(rows[:, 2:]).div_(self.counted)
-        return plane.view(-1).index_select(0, self.in_box.index_select(0, self.changing))
+        return replace(calm, foreground=put_at(matte.foreground, changing, colour))
 
 
 def _neighbours(window: list[_View], here: int, step: int) -> list[tuple[_View, LayerMotion]]:
@@ -229,30 +183,46 @@ def _alphas(matte: MatteFrame, sides: list[list[tuple[_View, LayerMotion]]], ask
             for (other, _), at in zip(neighbours, landing, strict=True)
         ]
     )
-    own = _at(matte.alpha, asked)
+    own = pixels_at(matte.alpha, asked)
     return torch.where((alphas - own).abs() > SAME, alphas, own)
 
 
-def _brought(
-    picture: Tensor, own: Tensor, other: _View, alpha: Tensor, landing: Tensor, places: _Places
-) -> tuple[Tensor, Tensor]:
-    """How far a neighbour is to be trusted at the pixels that may change, ``[1, M]``, and its layers there, ``[C, M]``;
-    given this frame's picture at all places and its alpha at these, the neighbour's, and where the places go by each
-    layer's motion, ``[2, 2, N]``."""
-    subject, background = _likenesses(picture, other.matte.frame.rgb, landing, places)
+@dataclass(frozen=True, slots=True)
+class _Brought:
+    """What a neighbour says of the pixels that may change."""
+
+    trust: Tensor
+    """``[1, M]`` in [0, 1]: how far it is to be trusted."""
+    evidence: Tensor
+    """``[1, M]``: above 0 where the subject's motion explains the picture better than the background's, below 0 where
+    worse."""
+    planes: Tensor
+    """``[C, M]``: its alpha and, where there is one, its foreground."""
+
+
+def _brought(picture: Tensor, own: Tensor, other: _View, alpha: Tensor, landing: Tensor, places: Places) -> _Brought:
+    """Given this frame's picture at all places and its alpha at those that may change, the neighbour's alpha there, and
+    where the places go by each layer's motion, ``[2, 2, N]``."""
+    squares, noise, inside = _differences(picture, other.matte.frame.rgb, landing, places)
+    scale = NOISE**2 * noise + PICTURE_FLOOR**2
+    subject, background = (squares / scale[:, None]).neg_().exp_().mul_(inside)[:, None]
     trust = torch.where(alpha < own, torch.maximum(subject, background), subject)
+    subject_left, background_left = squares.add_(scale.min())[:, None]
+    unsteady = places.means(torch.zeros_like(picture[0]).index_copy_(0, places.changing, (alpha - own).abs()[0]))
+    evidence = (background_left / subject_left).log_().mul_(inside.all(0) * unsteady / (unsteady + UNSTEADY))
     foreground = other.matte.foreground
     if foreground is None:
-        return trust, alpha
+        return _Brought(trust, evidence, alpha)
     x, y = landing[0].index_select(1, places.changing)
-    return trust, torch.cat([alpha, read_at(foreground, x, y, "bicubic").clamp_(*other.limits[1])])
+    colour = read_at(foreground, x, y, "bicubic").clamp_(*other.limits[1])
+    return _Brought(trust, evidence, torch.cat([alpha, colour]))
 
 
-def _trusts(own: Tensor, plain: Tensor, others: list[list[tuple[Tensor, Tensor]]], settled: int) -> list[list[Tensor]]:
+def _trusts(own: Tensor, plain: Tensor, others: list[list[_Brought]], settled: int) -> list[list[Tensor]]:
     """How far each neighbour is followed, ``[1, M]``, given this frame's alpha, how plain the background is, what
-    each neighbour is to be trusted and shows (:func:`_brought`), and how many pixels are the same in all."""
-    trusts = [list(itertools.accumulate((trust for trust, _ in side), torch.mul)) for side in others]
-    alphas = [[planes[:1] for _, planes in side] for side in others]
+    each neighbour says, and how many pixels are the same in all."""
+    trusts = [list(itertools.accumulate((other.trust for other in side), torch.mul)) for side in others]
+    alphas = [[other.planes[:1] for other in side] for side in others]
     differences = [[(alpha - own).abs_() for alpha in side] for side in alphas]
     every = zip(itertools.chain(*trusts), itertools.chain(*differences), strict=True)
     borne_out = torch.stack([1 - trust * (1 - difference) for trust, difference in every]).amin(0)
@@ -270,6 +240,12 @@ def _trusts(own: Tensor, plain: Tensor, others: list[list[tuple[Tensor, Tensor]]
             lonely = _falling((difference - borne_out).clamp_(min=0), CONTRADICTION)
             followed[side].append(trust * lonely * torch.lerp(torch.ones_like(same), same, plain))
     return followed
+
+
+def _weighed(alpha: Tensor, evidence: Tensor) -> Tensor:
+    """Alpha, its odds, alpha / (1 - alpha), shifted by the evidence. What is 0 or 1 stays so; all does for none."""
+    clear = (1 - alpha) * torch.where(evidence > 0, -RAISES * evidence, -LOWERS * evidence).exp_()
+    return torch.where((alpha > 0) & (alpha < 1) & (evidence != 0), alpha / (alpha + clear), alpha)
 
 
 def _falling(difference: Tensor, scale: Tensor | float) -> Tensor:
@@ -324,9 +300,10 @@ class _View:
         second.back = LayerMotion.of(back[0], flow_confidence(back, there, side=side)[0], second.layers)
 
 
-def _likenesses(picture: Tensor, other: Tensor, landing: Tensor, places: _Places) -> list[Tensor]:
-    """Each ``[1, M]`` in [0, 1]: whether another frame's pixels, ``[3, H, W]``, read where the places land, differ from
-    this picture by noise alone, which is what half of the places show. 0 outside of the frame."""
+def _differences(picture: Tensor, other: Tensor, landing: Tensor, places: Places) -> tuple[Tensor, Tensor, Tensor]:
+    """How another frame's pixels, ``[3, H, W]``, read where the places land by each motion, differ from this picture:
+    mean squares at the pixels that may change, ``[2, M]``; the noise, which is what half of the places show, ``[2]``;
+    and whether what is read lies in the frame, ``[2, M]``."""
     size = landing.new_tensor([other.shape[2], other.shape[1]])[:, None]
     inside = landing.index_select(2, places.changing)
     inside = ((inside >= -0.5) & (inside <= size - 0.5)).all(1)
@@ -335,13 +312,9 @@ def _likenesses(picture: Tensor, other: Tensor, landing: Tensor, places: _Places
     (left, top), (right, bottom) = held.amin((0, 2)).long().tolist(), held.amax((0, 2)).long().tolist()
     shown = _picture(other[:, top : bottom + 2, left : right + 2])
     x, y = held[:, 0] - left, held[:, 1] - top
-    likenesses = []
-    for which in range(len(landing)):
-        squares = (picture - read_at(shown, x[which], y[which])).square_().mean(0)
-        noise = squares.index_select(0, places.sample).median()
-        likeness = places.means(squares).div_(noise.mul_(-(NOISE**2)).sub_(PICTURE_FLOOR**2)).exp_()
-        likenesses.append(likeness.mul_(inside[which])[None])
-    return likenesses
+    squares = [(picture - read_at(shown, *at)).square_().mean(0) for at in zip(x, y, strict=True)]
+    noise = torch.stack([square.index_select(0, places.sample).median() for square in squares])
+    return torch.stack([places.means(square) for square in squares]), noise, inside
 
 
 def _layers(matte: MatteFrame) -> list[Tensor]:
@@ -353,11 +326,3 @@ def _picture(rgb: Tensor) -> Tensor:
     """Of any shape, float32 in [0, 1]."""
     picture = finite_unit_range(rgb)
     return picture.clamp_(0, 1) if rgb.is_floating_point() else picture
-
-
-def _at(planes: Tensor, places: Tensor) -> Tensor:
-    return planes.flatten(1).index_select(1, places)
-
-
-def _put(planes: Tensor, places: Tensor, values: Tensor) -> Tensor:
-    return planes.flatten(1).scatter(1, places.expand_as(values), values).view_as(planes)
