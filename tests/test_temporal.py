@@ -16,6 +16,7 @@ from videomatte.refine.temporal import (
     AGREEMENT,
     ALPHA_FLOOR,
     CHANGE,
+    CLEAR,
     CONTRADICTION,
     FLOW_SIDE,
     LEAD,
@@ -176,7 +177,7 @@ def plainly_calmed(mattes: list[MatteFrame], here: int) -> Tensor:
             read[other - here] = brought
     unknown = matte.source.trimap[0] == UNKNOWN
     differs = torch.stack([brought[0] != own[0] for brought in read.values()]).any(0)
-    changing = unknown & (((own[0] > 0) & (own[0] < 1)) | differs)
+    changing = unknown & (((own[0] > CLEAR) & (own[0] < 1 - CLEAR)) | differs)
     rows, columns = (changing.any(dim=dim).nonzero().flatten() for dim in (1, 0))
     box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
     settled, changing = unknown.sum() - changing.sum(), changing[box]

@@ -67,8 +67,9 @@ class Enlarged:
         """``[C, N]``: some pixels of it, given by their numbers, row by row, ``[N]`` int64."""
         (_, small_height, small_width), (height, width) = self._picture.shape, self._size
         pixels, dtype = self._picture.flatten(1), self._picture.dtype
-        left, right, aside = _between((places % width).to(dtype), small_width, width)
-        above, below, down = _between((places // width).to(dtype), small_height, height)
+        row = places // width
+        left, right, aside = _between((places - row * width).to(dtype), small_width, width)
+        above, below, down = _between(row.to(dtype), small_height, height)
         upper, lower = (
             pixels.index_select(1, row + left).lerp_(pixels.index_select(1, row + right), aside)
             for row in (above * small_width, below * small_width)

@@ -78,7 +78,10 @@ def read_at(image: Tensor, x: Tensor, y: Tensor, mode: Literal["bilinear", "bicu
             f"read_at: image must be [C, H, W] float, x and y [N], got {list(image.shape)} {image.dtype}, "
             f"{list(x.shape)} and {list(y.shape)}"
         )
-    return _fetch(image[None], x[None, None], y[None, None], mode)[0, :, 0]
+    # As Readable, with a planar grid: remap lays x and y side by side first.
+    grid = torch.stack([_normalised(x, image.shape[2]), _normalised(y, image.shape[1])])
+    read = F.grid_sample(image[None], grid.T[None, None], mode, "border", align_corners=True)
+    return _whole_copied(read, image[None], x[None, None], y[None, None])[0, :, 0]
 
 
 class Readable:
@@ -139,12 +142,18 @@ def dot(one: Tensor, other: Tensor) -> Tensor:
     return total
 
 
-def _fetch(image: Tensor, x: Tensor, y: Tensor, mode: str = "bilinear") -> Tensor:
+def _fetch(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """The image between pixels, read at x and y, each ``[B, h, w]``."""
-    fetched = _read(image, _normalised(x, image.shape[3]), _normalised(y, image.shape[2]), mode)
-    # Coordinates come back from [-1, 1] some 1e-5 px off, so that bilinear weights are never exactly 0 and 1.
-    whole = (x == x.round()).logical_and_(y == y.round())
-    if whole.any():
+    fetched = _read(image, _normalised(x, image.shape[3]), _normalised(y, image.shape[2]), "bilinear")
+    return _whole_copied(fetched, image, x, y)
+
+
+def _whole_copied(fetched: Tensor, image: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """What was fetched, ``[B, C, h, w]``, with pixels copied where x and y are whole: coordinates come back from
+    [-1, 1] some 1e-5 px off, so that weights are never exactly 0 and 1."""
+    fraction = x.frac().abs_().add_(y.frac().abs_())
+    if fraction.numel() and not fraction.amin():
+        whole = fraction == 0
         frame, row, column = whole.nonzero(as_tuple=True)
         at = (y[whole].clamp(0, image.shape[2] - 1).long(), x[whole].clamp(0, image.shape[3] - 1).long())
         fetched[frame, :, row, column] = image[frame, :, *at]

@@ -65,6 +65,8 @@ RAISES, LOWERS = 0.1, 0.225
 pixel is the subject, and lowers them, for each neighbour: what passes behind may be smooth, and agree with either."""
 UNSTEADY = 0.1
 """Difference of two mattes at which half of that is done: where they agree they are hardly wrong."""
+CLEAR = 0.02
+"""Alpha up to which a pixel is clear, and as far below 1 opaque, that is left as it is where all mattes agree."""
 SAME = 1e-3
 """Alphas closer than this are equal: reading between pixels rounds, and what is opaque must stay so."""
 
@@ -115,7 +117,7 @@ class Temporal:
         alphas = _alphas(matte, sides, asked)
         # Most of what was unknown is opaque or clear in all of them, and stays so.
         own = pixels_at(matte.alpha, asked)[0]
-        moving = ((own > 0) & (own < 1)) | (alphas != own).any(0)
+        moving = ((own > CLEAR) & (own < 1 - CLEAR)) | (alphas != own).any(0)
         changing = asked[moving]
         if not len(changing):
             return matte
@@ -168,7 +170,8 @@ def _landing(flows: Tensor, size: tuple[int, int], places: Tensor) -> Tensor:
     # All at once: telling where pixels lie between those of a small picture takes longer than reading them.
     read = Enlarged(flows.flatten(0, 1), *size).at(places).view(-1, 2, len(places))
     scale = flows.new_tensor([size[1] / flows.shape[3], size[0] / flows.shape[2]])
-    return read.mul_(scale[:, None]).add_(torch.stack([places % size[1], places // size[1]]))
+    row = places // size[1]
+    return read.mul_(scale[:, None]).add_(torch.stack([places - row * size[1], row]))
 
 
 def _alphas(matte: MatteFrame, sides: list[list[tuple[_View, LayerMotion]]], asked: Tensor) -> Tensor:
