@@ -246,9 +246,9 @@ def _trusts(own: Tensor, plain: Tensor, others: list[list[_Brought]], settled: i
 
 
 def _weighed(alpha: Tensor, evidence: Tensor) -> Tensor:
-    """Alpha, its odds, alpha / (1 - alpha), shifted by the evidence. What is 0 or 1 stays so; all does for none."""
+    """Alpha, its odds, alpha / (1 - alpha), shifted by the evidence: as it is, to the bit, where there is none."""
     clear = (1 - alpha) * torch.where(evidence > 0, -RAISES * evidence, -LOWERS * evidence).exp_()
-    return torch.where((alpha > 0) & (alpha < 1) & (evidence != 0), alpha / (alpha + clear), alpha)
+    return torch.where(evidence != 0, alpha / (alpha + clear), alpha)
 
 
 def _falling(difference: Tensor, scale: Tensor | float) -> Tensor:
