@@ -64,6 +64,19 @@ def test_some_pixels_are_fetched_as_all_are() -> None:
     assert torch.equal(still, image[0].flatten(1)[:, places])
 
 
+@pytest.mark.parametrize("beyond", [float("inf"), float("-inf"), float("nan"), 1e30])
+def test_a_place_beyond_all_numbers_spoils_no_other(beyond: float) -> None:
+    """Whole places give the pixels themselves, to the bit, whatever is read beside them."""
+    image = torch.rand(3, 37, 53)
+    columns, rows = torch.arange(53.0), torch.full((53,), 4.0)
+    columns[7] = beyond
+    flow = torch.zeros(1, 2, 37, 53)
+    flow[0, 0, 4, 7] = beyond
+    others = torch.arange(53) != 7
+    for read in (read_at(image, columns, rows), warp(image[None], flow)[0, :, 4]):
+        assert torch.equal(read[:, others], image[:, 4, others])
+
+
 def test_cubic_reading_keeps_more_of_fine_lines() -> None:
     """Against Keys' kernel (a = -3/4) written out, along a row; whole places give the pixels themselves."""
     image, shift = torch.rand(1, 9, 40), 0.3

@@ -50,9 +50,9 @@ def warp(image: Tensor, flow: Tensor, mode: Literal["bilinear", "nearest"] = "bi
     if image.shape[3] != flow.shape[3]:
         raise ShapeError(f"warp: image and flow must be equally wide, got {list(image.shape)} and {list(flow.shape)}")
     x, y = _targets(flow)
-    if mode == "nearest":
-        return _read(image, _normalised(x, image.shape[3]), _normalised(y, image.shape[2]), mode)
-    return _fetch(image, x, y)
+    x_there, y_there = _normalised(x, image.shape[3]), _normalised(y, image.shape[2])
+    read = remap(image, x_there, y_there, mode, "border", align_corners=True, normalized_coordinates=True)
+    return read if mode == "nearest" else _whole_copied(read, image, x, y)
 
 
 def read_at(image: Tensor, x: Tensor, y: Tensor, mode: Literal["bilinear", "bicubic"] = "bilinear") -> Tensor:
@@ -142,26 +142,15 @@ def dot(one: Tensor, other: Tensor) -> Tensor:
     return total
 
 
-def _fetch(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The image between pixels, read at x and y, each ``[B, h, w]``."""
-    fetched = _read(image, _normalised(x, image.shape[3]), _normalised(y, image.shape[2]), "bilinear")
-    return _whole_copied(fetched, image, x, y)
-
-
 def _whole_copied(fetched: Tensor, image: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """What was fetched, ``[B, C, h, w]``, with pixels copied where x and y are whole: coordinates come back from
     [-1, 1] some 1e-5 px off, so that weights are never exactly 0 and 1."""
-    fraction = x.frac().abs_().add_(y.frac().abs_())
-    if fraction.numel() and not fraction.amin():
-        whole = fraction == 0
+    whole = x.frac().abs_().add_(y.frac().abs_()) == 0
+    if whole.any():
         frame, row, column = whole.nonzero(as_tuple=True)
         at = (y[whole].clamp(0, image.shape[2] - 1).long(), x[whole].clamp(0, image.shape[3] - 1).long())
         fetched[frame, :, row, column] = image[frame, :, *at]
     return fetched
-
-
-def _read(image: Tensor, x: Tensor, y: Tensor, mode: str) -> Tensor:
-    return remap(image, x, y, mode=mode, padding_mode="border", align_corners=True, normalized_coordinates=True)
 
 
 def _normalised(places: Tensor, length: int) -> Tensor:
