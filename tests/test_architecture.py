@@ -58,6 +58,7 @@ LAYERS = [
         "videomatte.models",
         "videomatte.refine.despill",
         "videomatte.refine.foreground",
+        "videomatte.refine.places",
         "videomatte.refine.unmix",
         "videomatte.shadow",
         "videomatte.sheet",

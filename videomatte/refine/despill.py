@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import ShapeError
+from videomatte.refine.places import pixels_at, put_at
 from videomatte.strips import Enlarged
 from videomatte.trimaps.hue import along, chroma, direction_of
 from videomatte.trimaps.morphology import dilate_square
@@ -117,7 +118,7 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float, unknown: Tensor | Non
     band = torch.maximum(band, shown)
     white = foreground.amax().clamp(min=1)  # what no output could hold would show in composites alone
     places = band.flatten().nonzero()[:, 0]
-    rgb, alpha, band = (planes.flatten(1).index_select(1, places) for planes in (foreground, alpha, band))
+    rgb, alpha, band = (pixels_at(planes, places) for planes in (foreground, alpha, band))
     luma, towards, across = _axes(rgb, hue)
     every, like = inside.around(places, across)
     other = (every.mean + every.deviation).clamp_(min=0)
@@ -134,7 +135,7 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float, unknown: Tensor | Non
     changed = (change[0].abs() > ROUNDING).nonzero()[:, 0]
     places, rgb, change = places.index_select(0, changed), rgb.index_select(1, changed), change.index_select(1, changed)
     calmed = torch.minimum((rgb + change * _at_constant_luma(hue, foreground)[:, 0]).clamp_(min=0), white)
-    return foreground.flatten(1).scatter(1, places.expand_as(calmed), calmed).view_as(foreground)
+    return put_at(foreground, places, calmed)
 
 
 def _axes(rgb: Tensor, hue: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -158,7 +159,7 @@ def _chroma_along(rgb: Tensor, hue: float) -> tuple[Tensor, Tensor, Tensor]:
 def _shown(rgb: Tensor, unknown: Tensor, hue: float) -> Tensor:
     """``[1, H, W]`` in 0..1: how surely what was unknown shows the screen by its colour, whatever alpha says."""
     places = unknown.flatten().nonzero()[:, 0]
-    luma, towards, _ = _chroma_along(rgb.flatten(1).index_select(1, places), hue)
+    luma, towards, _ = _chroma_along(pixels_at(rgb, places), hue)
     surely = towards.div_(luma).sub_(SHOWN[0]).div_(SHOWN[1] - SHOWN[0]).clamp_(0, 1)
     return torch.zeros_like(rgb[:1]).flatten().index_copy(0, places, surely[0]).view_as(unknown)
 

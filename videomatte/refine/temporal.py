@@ -114,10 +114,10 @@ class Temporal:
         sides = [_neighbours(window, here, step) for step in (-1, 1)]
         if not len(asked) or not any(sides):
             return matte
-        alphas = _alphas(matte, sides, asked)
+        own = pixels_at(matte.alpha, asked)
+        alphas = _alphas(own, size, sides, asked)
         # Most of what was unknown is opaque or clear in all of them, and stays so.
-        own = pixels_at(matte.alpha, asked)[0]
-        moving = ((own > CLEAR) & (own < 1 - CLEAR)) | (alphas != own).any(0)
+        moving = ((own > CLEAR) & (own < 1 - CLEAR))[0] | (alphas != own).any(0)
         changing = asked[moving]
         if not len(changing):
             return matte
@@ -133,10 +133,11 @@ class Temporal:
         each = zip(alphas[:, None, moving], landing, strict=True)
         others = [[_brought(picture, own[:1], other, *next(each), places) for other, _ in side] for side in sides]
         trusts = [[self._strength * trust for trust in side] for side in _trusts(own[:1], plain, others, settled)]
-        brought = [other.planes for side in others for other in side]
-        weights = [trust for side in trusts for trust in side]
+        every = list(itertools.chain(*others))
+        brought = [other.planes for other in every]
+        weights = list(itertools.chain(*trusts))
         alpha = _mean(own[:1], torch.ones_like(own[:1]), [planes[:1] for planes in brought], weights)
-        evidence = torch.stack([other.evidence for side in others for other in side]).sum(0)
+        evidence = torch.stack([other.evidence for other in every]).sum(0)
         alpha = _weighed(alpha, evidence * (1 - plain) * self._strength)
         calm = replace(matte, alpha=put_at(matte.alpha, changing, alpha))
         if matte.foreground is None:
@@ -174,11 +175,12 @@ def _landing(flows: Tensor, size: tuple[int, int], places: Tensor) -> Tensor:
     return read.mul_(scale[:, None]).add_(torch.stack([places - row * size[1], row]))
 
 
-def _alphas(matte: MatteFrame, sides: list[list[tuple[_View, LayerMotion]]], asked: Tensor) -> Tensor:
-    """What each neighbour's alpha says of some pixels, ``[M]``, brought along with the subject: ``[K, M]``."""
+def _alphas(own: Tensor, size: tuple[int, int], sides: list[list[tuple[_View, LayerMotion]]], asked: Tensor) -> Tensor:
+    """What each neighbour's alpha says of some pixels, ``[M]``, brought along with the subject: ``[K, M]``; given this
+    frame's there, ``[1, M]``."""
     neighbours = list(itertools.chain(*sides))
     subject = torch.stack([motion.subject for _, motion in neighbours])
-    landing = _landing(subject, (matte.frame.height, matte.frame.width), asked)
+    landing = _landing(subject, size, asked)
     # Bilinear reading would blur strands a little more with every neighbour. Nothing goes beyond what is there.
     alphas = torch.cat(
         [
@@ -186,7 +188,6 @@ def _alphas(matte: MatteFrame, sides: list[list[tuple[_View, LayerMotion]]], ask
             for (other, _), at in zip(neighbours, landing, strict=True)
         ]
     )
-    own = pixels_at(matte.alpha, asked)
     return torch.where((alphas - own).abs() > SAME, alphas, own)
 
 
