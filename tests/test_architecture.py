@@ -44,6 +44,7 @@ LAYERS = [
     {"videomatte.types", "videomatte.errors", "videomatte.cores"},
     {  # mathematics: tensors in, tensors out; no frames of a clip, no files
         "videomatte.components",
+        "videomatte.pixels",
         "videomatte.strips",
         "videomatte.windows",
         "videomatte.composite",

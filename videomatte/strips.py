@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videomatte.pixels import rows_and_columns
+
 __all__ = ["Enlarged", "strips"]
 
 PIXELS = 2**16
@@ -67,8 +69,8 @@ class Enlarged:
         """``[C, N]``: some pixels of it, given by their numbers, row by row, ``[N]`` int64."""
         (_, small_height, small_width), (height, width) = self._picture.shape, self._size
         pixels, dtype = self._picture.flatten(1), self._picture.dtype
-        row = places // width
-        left, right, aside = _between((places - row * width).to(dtype), small_width, width)
+        row, column = rows_and_columns(places, width)
+        left, right, aside = _between(column.to(dtype), small_width, width)
         above, below, down = _between(row.to(dtype), small_height, height)
         upper, lower = (
             pixels.index_select(1, row + left).lerp_(pixels.index_select(1, row + right), aside)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from videomatte.models.precision import Float32Linear
+from videomatte.pixels import pixels_at, places_of
 from videomatte.trimaps.morphology import box_around
 from videomatte.windows import box_mean
 
@@ -102,8 +103,8 @@ def measures(
         Squares are centred on their pixel; beyond the border the picture goes on as it ends.
     """
     unknown = (trimap > 0.25) & (trimap < 0.75)
-    places = unknown.flatten().nonzero()[:, 0]  # looked up once: masks are searched through at each use
-    colour, front, back = (planes.flatten(1).index_select(1, places) for planes in (rgb, foreground, background))
+    places = places_of(unknown)  # looked up once: masks are searched through at each use
+    colour, front, back = (pixels_at(planes, places) for planes in (rgb, foreground, background))
     alpha = solved.flatten().index_select(0, places)
     length = _length(back).clamp(min=DARKEST)
     colour, front, back = colour / length, front / length, back / length
@@ -143,7 +144,7 @@ def _length(colours: Tensor) -> Tensor:
 def _around(trimap: Tensor, unknown: Tensor, *kinds: Tensor) -> list[Tensor]:
     """Means of each kind of alpha over squares, and deviations over those of middle size, at the unknown pixels."""
     rows, columns = box_around(unknown[0], max(NEAR)) or (slice(None), slice(None))  # nothing further out is looked at
-    known, places = trimap[:, rows, columns].contiguous(), unknown[:, rows, columns].flatten().nonzero()[:, 0]
+    known, places = trimap[:, rows, columns].contiguous(), places_of(unknown[:, rows, columns])
     planes = [known.flatten().index_copy(0, places, alpha.clamp(0, 1)).view_as(known) for alpha in kinds]
 
     def mean(plane: Tensor, reach: int) -> Tensor:

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import ShapeError
-from videomatte.refine.places import pixels_at, put_at
+from videomatte.pixels import pixels_at, places_of, put_at, rows_and_columns
 from videomatte.strips import Enlarged
 from videomatte.trimaps.hue import along, chroma, direction_of
 from videomatte.trimaps.morphology import dilate_square
@@ -117,7 +117,7 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float, unknown: Tensor | Non
     inside = _Inside(foreground, alpha, band, shown, hue)
     band = torch.maximum(band, shown)
     white = foreground.amax().clamp(min=1)  # what no output could hold would show in composites alone
-    places = band.flatten().nonzero()[:, 0]
+    places = places_of(band > 0)
     rgb, alpha, band = (pixels_at(planes, places) for planes in (foreground, alpha, band))
     luma, towards, across = _axes(rgb, hue)
     every, like = inside.around(places, across)
@@ -132,7 +132,7 @@ def despill(foreground: Tensor, alpha: Tensor, hue: float, unknown: Tensor | Non
     lack = least.mul_(luma).sub_(towards).clamp_(min=0).mul_((1 - alpha).div_(TRANSLUCENT).clamp_(max=1))
     change = lack.sub_(excess)
     # Of an excess and a lack there is never both, and mostly neither.
-    changed = (change[0].abs() > ROUNDING).nonzero()[:, 0]
+    changed = places_of(change[0].abs() > ROUNDING)
     places, rgb, change = places.index_select(0, changed), rgb.index_select(1, changed), change.index_select(1, changed)
     calmed = torch.minimum((rgb + change * _at_constant_luma(hue, foreground)[:, 0]).clamp_(min=0), white)
     return put_at(foreground, places, calmed)
@@ -158,7 +158,7 @@ def _chroma_along(rgb: Tensor, hue: float) -> tuple[Tensor, Tensor, Tensor]:
 
 def _shown(rgb: Tensor, unknown: Tensor, hue: float) -> Tensor:
     """``[1, H, W]`` in 0..1: how surely what was unknown shows the screen by its colour, whatever alpha says."""
-    places = unknown.flatten().nonzero()[:, 0]
+    places = places_of(unknown)
     luma, towards, _ = _chroma_along(pixels_at(rgb, places), hue)
     surely = towards.div_(luma).sub_(SHOWN[0]).div_(SHOWN[1] - SHOWN[0]).clamp_(0, 1)
     return torch.zeros_like(rgb[:1]).flatten().index_copy(0, places, surely[0]).view_as(unknown)
@@ -210,8 +210,8 @@ class _Inside:
             across: ``[1, N]``, their chroma across the hue, as of :func:`_axes`.
         """
         height, width = self._size
-        down = places // width
-        at = (places - down * width, width), (down, height), (_shade(across[0]), SHADES)
+        down, aside = rows_and_columns(places, width)
+        at = (aside, width), (down, height), (_shade(across[0]), SHADES)
         # In double precision: near a shade's foot a weight is so small that float32's coordinates would make it up.
         points = torch.stack([(2 * along.double() + 1) / length - 1 for along, length in at], dim=-1)
         # Linear along all three axes; beyond the border as at it.

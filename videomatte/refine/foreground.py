@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.errors import ShapeError
+from videomatte.pixels import pixels_at, places_of, rows_and_columns
 from videomatte.trimaps.morphology import dilate_square
 from videomatte.trimaps.spread import enlarge_nearest
 
@@ -152,12 +153,12 @@ def _relax(
     count = len(black[0]) + len(white[0])
     solved = rows[:count] * size[1] + columns[:count]
     seen = _numbers(rows[:count], columns[:count], size, image.shape[1:])
-    colour = image.flatten(1).index_select(1, seen)
+    colour = pixels_at(image, seen)
     if plate is not None:
         clear = alpha.flatten().index_select(0, solved).sub_(1)
-        colour.addcmul_(clear, plate.flatten(1).index_select(1, seen))
+        colour.addcmul_(clear, pixels_at(plate, seen))
     turns = _turns(alpha, colour, rows, columns, len(black[0]), stiffness)
-    table = layers.flatten(1).index_select(1, _numbers(rows, columns, size, layers.shape[1:]))
+    table = pixels_at(layers, _numbers(rows, columns, size, layers.shape[1:]))
     for _ in range(SMALL_STEPS if max(size) <= SMALL_SIDE else STEPS):
         for turn in turns:
             turn.solve(table)
@@ -183,7 +184,7 @@ def _chessboard(alpha: Tensor) -> list[tuple[Tensor, ...]]:
     odd_row, odd_column = (torch.arange(length, device=alpha.device) % 2 == 1 for length in alpha.shape)
     white = odd_row[:, None] ^ odd_column
     masks = near & ~white, near & white, dilate_square(near, 1) & ~near
-    return [mask.nonzero(as_tuple=True) for mask in masks]
+    return [rows_and_columns(places_of(mask), mask.shape[1]) for mask in masks]
 
 
 class _Turn(NamedTuple):

@@ -1,4 +1,4 @@
-"""The pixels of a frame that cost time, where most of a frame does not: read, averaged and put back by number."""
+"""The pixels of a frame that the calm over time may change, where most of a frame stays as it is."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from videomatte.pixels import places_of, rows_and_columns
 from videomatte.trimaps.morphology import box_around, dilate_square
 
-__all__ = ["Places", "pixels_at", "put_at"]
+__all__ = ["Places"]
 
 SAMPLED = 29
 """Every how many pixels the noise of two pictures is measured."""
@@ -30,6 +31,8 @@ class Places:
     """Rows and columns of the box, with a margin of one pixel."""
     in_box: Tensor
     """``[N]`` int64: all of them, numbered row by row through it."""
+    within: Tensor
+    """``[M]`` int64: those that may change, numbered row by row through the box without its margin."""
     counted: Tensor
     """``[h, w]``: how many of the 3 x 3 pixels around each of the box are no margin."""
 
@@ -45,9 +48,9 @@ class Places:
         width = inner.shape[1]
         near = dilate_square(inner, 1)
         near.view(-1)[::SAMPLED] = True
-        row, column = near.nonzero(as_tuple=True)
-        places = row * width + column
-        which = inner.flatten().index_select(0, places).nonzero()[:, 0]
+        places = places_of(near)
+        row, column = rows_and_columns(places, width)
+        which = places_of(inner.flatten().index_select(0, places))
         down, across = (torch.full((n,), 3.0, device=changing.device) for n in inner.shape)
         for counts in (down, across):
             counts[0] -= 1
@@ -55,9 +58,10 @@ class Places:
         return cls(
             (rows.start + row) * size[1] + columns.start + column,
             which,
-            (places % SAMPLED == 0).nonzero()[:, 0],
+            places_of(places % SAMPLED == 0),
             (len(inner) + 2, width + 2),
             (row + 1) * (width + 2) + column + 1,
+            places.index_select(0, which),
             down[:, None] * across,
         )
 
@@ -67,15 +71,5 @@ class Places:
         plane.view(-1).scatter_(0, self.in_box, values)
         # Sums of slices take a tenth of the time of pooling.
         rows = (plane[:-2] + plane[1:-1]).add_(plane[2:])
-        plane[1:-1, 1:-1] = (rows[:, :-2] + rows[:, 1:-1]).add_(rows[:, 2:]).div_(self.counted)
-        return plane.view(-1).index_select(0, self.in_box.index_select(0, self.changing))
-
-
-def pixels_at(planes: Tensor, places: Tensor) -> Tensor:
-    """Planes, ``[C, H, W]``, at some of their pixels, numbered row by row, ``[N]`` int64: ``[C, N]``."""
-    return planes.flatten(1).index_select(1, places)
-
-
-def put_at(planes: Tensor, places: Tensor, values: Tensor) -> Tensor:
-    """Planes that have these values, ``[C, N]``, there, and are otherwise as they were."""
-    return planes.flatten(1).scatter(1, places.expand_as(values), values).view_as(planes)
+        means = (rows[:, :-2] + rows[:, 1:-1]).add_(rows[:, 2:]).div_(self.counted)
+        return means.view(-1).index_select(0, self.within)

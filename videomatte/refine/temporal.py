@@ -33,8 +33,9 @@ from torch import Tensor
 
 from videomatte.errors import UsageError
 from videomatte.flow import Described, describe, estimate_both_flows, flow_confidence, is_cut, read_at
+from videomatte.pixels import pixels_at, places_of, put_at, rows_and_columns
 from videomatte.refine.layers import LayerMotion, Layers
-from videomatte.refine.places import Places, pixels_at, put_at
+from videomatte.refine.places import Places
 from videomatte.strips import Enlarged
 from videomatte.trimaps.small import reduced_picture
 from videomatte.types import UNKNOWN, MatteFrame, finite_unit_range
@@ -110,7 +111,7 @@ class Temporal:
 
     def _calm(self, window: list[_View], here: int) -> MatteFrame:
         matte, size = window[here].matte, (window[here].matte.frame.height, window[here].matte.frame.width)
-        asked = (matte.source.trimap == UNKNOWN).flatten().nonzero()[:, 0]
+        asked = places_of(matte.source.trimap == UNKNOWN)
         sides = [_neighbours(window, here, step) for step in (-1, 1)]
         if not len(asked) or not any(sides):
             return matte
@@ -171,8 +172,8 @@ def _landing(flows: Tensor, size: tuple[int, int], places: Tensor) -> Tensor:
     # All at once: telling where pixels lie between those of a small picture takes longer than reading them.
     read = Enlarged(flows.flatten(0, 1), *size).at(places).view(-1, 2, len(places))
     scale = flows.new_tensor([size[1] / flows.shape[3], size[0] / flows.shape[2]])
-    row = places // size[1]
-    return read.mul_(scale[:, None]).add_(torch.stack([places - row * size[1], row]))
+    rows, columns = rows_and_columns(places, size[1])
+    return read.mul_(scale[:, None]).add_(torch.stack([columns, rows]))
 
 
 def _alphas(own: Tensor, size: tuple[int, int], sides: list[list[tuple[_View, LayerMotion]]], asked: Tensor) -> Tensor:
@@ -309,8 +310,8 @@ def _differences(picture: Tensor, other: Tensor, landing: Tensor, places: Places
     mean squares at the pixels that may change, ``[2, M]``; the noise, which is what half of the places show, ``[2]``;
     and whether what is read lies in the frame, ``[2, M]``."""
     size = landing.new_tensor([other.shape[2], other.shape[1]])[:, None]
-    inside = landing.index_select(2, places.changing)
-    inside = ((inside >= -0.5) & (inside <= size - 0.5)).all(1)
+    across, down = landing.flatten(0, 1).index_select(1, places.changing).view(2, 2, -1).unbind(1)
+    inside = (across >= -0.5) & (across <= size[0] - 0.5) & (down >= -0.5) & (down <= size[1] - 0.5)
     # Making numbers between 0 and 1 of pixels takes longer than reading them, so only of as much as is read.
     held = landing.clamp(min=torch.zeros_like(size), max=size - 1)
     (left, top), (right, bottom) = held.amin((0, 2)).long().tolist(), held.amax((0, 2)).long().tolist()

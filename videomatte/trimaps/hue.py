@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from videomatte.trimaps.morphology import erode
-from videomatte.trimaps.spread import as_weight, shrink
+from videomatte.trimaps.spread import shrink, shrink_whole
 
 __all__ = [
     "LEAST_AREA",
@@ -219,5 +219,5 @@ def hue_behind(rgb: Tensor, background: Tensor) -> float | None:
         rgb: ``[3, H, W]``, pixels of any dtype.
         background: ``[1, H, W]`` bool.
     """
-    known = shrink(as_weight(background), _BLOCKS)[0] == 1
+    known = shrink_whole(background[0], _BLOCKS)
     return plain_hue(shrink(rgb, _BLOCKS), known)

@@ -73,16 +73,16 @@ def dilate_square(mask: Tensor, reach: int) -> Tensor:
     Convention:
         As :func:`dilate`.
     """
+    grown = mask.view(torch.uint8)
     for axis in (-1, -2):
-        mask, length, grown = mask.clone(), mask.shape[axis], 0
-        goal = min(reach, length - 1)
-        while grown < goal:
-            step = min(grown + 1, goal - grown)
-            before = mask.clone()
-            mask.narrow(axis, step, length - step).logical_or_(before.narrow(axis, 0, length - step))
-            mask.narrow(axis, 0, length - step).logical_or_(before.narrow(axis, step, length - step))
-            grown += step
-    return mask
+        most = max(0, min(reach, mask.shape[axis] - 1))
+        wide, count = F.pad(grown, (most, most) if axis == -1 else (0, 0, most, most)), 1
+        while count < 2 * most + 1:  # as in dilate
+            step = min(count, 2 * most + 1 - count)
+            left = wide.shape[axis] - step
+            wide, count = wide.narrow(axis, 0, left) | wide.narrow(axis, step, left), count + step
+        grown = wide
+    return grown.view(torch.bool)
 
 
 def erode(mask: Tensor, radius: float) -> Tensor:

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videomatte.pixels import places_of
 from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.clothes import TINT, foreign_islands
 from videomatte.trimaps.hue import LEAST_AREA, NARROW, WIDE, along, chroma, direction_of, share_of, tint_of, turn_from
-from videomatte.trimaps.spread import as_weight, enlarge_mask, filled_blocks, shrink, spread
+from videomatte.trimaps.spread import as_weight, enlarge_mask, filled_blocks, line_blocks, shrink, shrink_whole, spread
 from videomatte.types import finite_unit_range
 from videomatte.windows import box_mean, square_sums
 
@@ -84,14 +85,14 @@ def fit_screen(rgb: Tensor, hue: float, before: Tensor | None = None) -> Screen 
     candidate = (z.abs() < math.tan(math.radians(25)) * x) & (signal > 0.2 * brightest) & (brightest > 0.04)
     if candidate.count_nonzero() < LEAST_AREA * candidate.numel():
         return None
-    saturation, places = signal / brightest.clamp(min=1e-4), _places(candidate)
+    saturation, places = signal / brightest.clamp(min=1e-4), places_of(candidate)
     known = candidate & (saturation > 0.5 * _at(saturation, places).median())
     known &= signal > 0.25 * _upper_quartile(_at(signal, places))  # black things lit by the screen are saturated too
     for blocks, least_slack in ((6, 0.3), (24, 0.2), (24, 0.12), (_BLOCKS, 0.06), (_BLOCKS, 0.02)):
         plate = spread(small, known[None], max(small.shape[-2:]) / blocks)
         share, tint = share_of(c, chroma(plate), WIDE), tint_of(small, plate)
         # Of a quarter of the pixels, medians are as good.
-        places = _places(known[::2, ::2])
+        places = places_of(known[::2, ::2])
         share_known, tint_known = (_at(plane[::2, ::2], places) for plane in (share, tint))
         slack = max(least_slack, 3 * 1.4826 * float((share_known - 1).abs_().median()))
         most_tint = max(least_slack / 2, TINT, 3 * 1.4826 * float(tint_known.median()))
@@ -104,7 +105,7 @@ def fit_screen(rgb: Tensor, hue: float, before: Tensor | None = None) -> Screen 
         known &= ~coat
         plate = spread(small, known[None], max(small.shape[-2:]) / blocks)
 
-    places = _places(known)
+    places = places_of(known)
     turn = float(turn_from(torch.atan2(_at(c[1], places), _at(c[0], places)), hue).median())
     return _against(rgb, small, plate, known, coat, hue + turn)
 
@@ -119,6 +120,7 @@ def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: T
     colour, empty, noise, share, light = (reduced.new_empty(*lead, *size) for lead in ((2,), (2,), (2,), (), ()))
     rows_of_blocks, blocks_a_row = (max(1, round(n / (max(size) / 16))) for n in size)
     upper, sums = enlarge_mask(known, size), reduced.new_empty(3, size[0], blocks_a_row)
+    into_blocks = line_blocks(size[1], blocks_a_row, reduced)
     for rows in strips(rgb):
         around = torch.arange(rows.start - 1, rows.stop + 1, device=rgb.device).clamp_(edge, size[0] - 1 - edge)
         inner = finite_unit_range(rgb.index_select(1, around))[..., edge : size[1] - edge]
@@ -131,7 +133,7 @@ def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: T
         # By the upper half alone, for the same reason as above: no edge gets into the noise.
         weight = as_weight(upper[rows] & (share[rows] >= 1) & (share[rows] < 1.2))
         squares = (share[rows] - 1).square_().mul_(weight), light[rows].square().mul_(weight)
-        sums[:, rows] = F.adaptive_avg_pool2d(torch.stack([*squares, weight]), (len(weight), blocks_a_row))
+        sums[:, rows] = torch.stack([*squares, weight]) @ into_blocks
     enlarged = Enlarged(filled_blocks(F.adaptive_avg_pool2d(sums, (rows_of_blocks, blocks_a_row))), *size)
     for rows in strips(rgb):
         torch.sqrt(enlarged.rows(rows).clamp_(min=0), out=noise[:, rows])
@@ -179,13 +181,9 @@ def empty_screen(rgb: Tensor, reduced: Tensor, screen: Tensor) -> Tensor:
     Convention:
         As :func:`spread`; a screen of one colour comes back as it was.
     """
-    known = shrink(as_weight(screen[None]), _PLATE_PIXELS) == 1
+    known = shrink_whole(screen, _PLATE_PIXELS)[None]
     picture, known = (reduced, known) if known.any() else (finite_unit_range(rgb), screen[None])
     return spread(picture, known, max(picture.shape[-2:]) / _BLOCKS)
-
-
-def _places(mask: Tensor) -> Tensor:
-    return mask.flatten().nonzero()[:, 0]
 
 
 def _at(plane: Tensor, places: Tensor) -> Tensor:
