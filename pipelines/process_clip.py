@@ -25,7 +25,6 @@ from videomatte.errors import UsageError, naming
 from videomatte.io import Output, open_source, open_tee
 from videomatte.io.audio import Soundtrack
 from videomatte.io.job import describe_job
-from videomatte.io.segments import segment_frames
 from videomatte.io.sheet_sink import SheetSink
 from videomatte.io.span import expected_frames
 from videomatte.types import ClipInfo, RefineStage, RunReport, TrimapStage
@@ -122,7 +121,7 @@ def process_clip(
             verify=settings.verify,
             # What a stage of the user's own does, nobody can compare: such a run always starts at its start.
             job=None if trimaps else describe_job(clip, depends_on),
-            segment=segment_frames(settings.batch),
+            batch=settings.batch,
             threads=settings.encoder_threads,
             clock=clock,
         )

@@ -19,7 +19,7 @@ def run(clip: Path, outputs: list[str], folder: Path, kill_at: int | None, setti
     from videomatte.io import segments
 
     logging.disable(logging.WARNING)
-    segments.SEGMENT_FRAMES = 3
+    segments.SEGMENT_FRAMES = segments.SHORT_SEGMENT_FRAMES = 3
     count = itertools.count()
 
     def watch(event: str, arguments: tuple[object, ...]) -> None:

@@ -23,7 +23,7 @@ PROGRAM = """
 import sys
 from videomatte.cli import main
 from videomatte.io import segments
-segments.SEGMENT_FRAMES = 3
+segments.SEGMENT_FRAMES = segments.SHORT_SEGMENT_FRAMES = 3
 sys.exit(main())
 """
 

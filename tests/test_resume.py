@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import interrupted
 import pytest
 import torch
@@ -33,7 +34,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "SEGMENT_FRAMES", LENGTH)
+    for name in ("SEGMENT_FRAMES", "SHORT_SEGMENT_FRAMES"):
+        monkeypatch.setattr(segments, name, LENGTH)
 
 
 def inside(folder: Path, name: str) -> str:
@@ -53,9 +55,10 @@ def work(path: Path) -> Path:
 def undisturbed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All outputs of a run that nothing stopped."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    before, segments.SEGMENT_FRAMES = segments.SEGMENT_FRAMES, LENGTH
-    videomatte.matte(clip, [inside(folder, name) for name in OUTPUTS], **SETTINGS)
-    segments.SEGMENT_FRAMES = before
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("SEGMENT_FRAMES", "SHORT_SEGMENT_FRAMES"):
+            patch.setattr(segments, name, LENGTH)
+        videomatte.matte(clip, [inside(folder, name) for name in OUTPUTS], **SETTINGS)
     return folder
 
 
@@ -229,6 +232,30 @@ def test_several_outputs_go_on_from_the_first_frame_that_one_lacks(
     assert report.frames_out == FRAMES
     for name in names:
         assert interrupted.content(file_of(tmp_path, name)) == interrupted.content(file_of(undisturbed, name))
+
+
+def test_outputs_of_long_and_short_segments_go_on_together(
+    clip: Path, undisturbed: Path, tmp_path: Path, stop_at: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing leans on other frames in one of them: its segments are short, and it has more of them already."""
+    monkeypatch.setattr(segments, "SEGMENT_FRAMES", 6)
+    names = ["m.mov", "alpha:matte.mp4"]
+    outputs = [inside(tmp_path, name) for name in names]
+    stop_at(5, Stopped())
+    with pytest.raises(Stopped) as caught:
+        videomatte.matte(clip, outputs, **SETTINGS)
+    assert not hasattr(caught.value, "__notes__"), "the other one has nothing to go on with"
+    stop_at(7, Stopped())
+    with pytest.raises(Stopped) as caught:
+        videomatte.matte(clip, outputs, **SETTINGS)
+    assert caught.value.__notes__ == ["the same command goes on from frame 6"]
+    stop_at(None, Stopped())
+    assert videomatte.matte(clip, outputs, **SETTINGS).frames_out == 2
+    assert interrupted.content(tmp_path / "m.mov") == interrupted.content(undisturbed / "m.mov")
+    with av.open(str(tmp_path / "matte.mp4")) as movie:
+        assert [packet.is_keyframe for packet in movie.demux(video=0) if packet.size] == [
+            n % 6 == 0 for n in range(FRAMES)
+        ]
 
 
 def test_one_run_at_a_time_on_one_output(clip: Path, tmp_path: Path, stop_at: Callable) -> None:

@@ -1,8 +1,9 @@
 """What is read back is compared with what was meant, and one wrong pixel is found."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from threading import Event, Timer
 
 import pytest
 import torch
@@ -22,6 +23,11 @@ HEIGHT, WIDTH, COUNT = 34, 50, 4
 TICK = Fraction(1, 90000)
 ROWS = [(fmt, content) for fmt in FORMATS for content in fmt.planes]
 rows = pytest.mark.parametrize(("fmt", "content"), ROWS, ids=lambda value: getattr(value, "name", value))
+
+
+def exhaust(items: Iterator[None]) -> None:
+    for _ in items:
+        pass
 
 
 def alphas() -> list[torch.Tensor]:
@@ -74,7 +80,7 @@ def test_every_row_of_the_table_reads_back_as_meant(
 ) -> None:
     path = written(tmp_path, fmt, content)
     with expected(tmp_path, fmt, content, alphas()) as wanted:
-        wanted.compare(read(path, fmt, content))
+        exhaust(wanted.compared(read(path, fmt, content)))
 
 
 @rows
@@ -85,11 +91,11 @@ def test_a_missing_a_surplus_and_a_late_frame_are_found(
     missing, surplus = "frame 104 is missing, 4 of 5 frames", "more frames"
     for meant, says in (([*alphas(), alphas()[0]], missing), (alphas()[:3], surplus)):
         with expected(tmp_path, fmt, content, meant) as wanted, pytest.raises(OutputError, match=says):
-            wanted.compare(read(path, fmt, content))
+            exhaust(wanted.compared(read(path, fmt, content)))
     if isinstance(fmt, VideoFormat):
         late, says = Fraction(1, 900), r"frame 102 is at 0\.06\d+ s, not at 0\.06"
         with expected(tmp_path, fmt, content, alphas(), late) as wanted, pytest.raises(OutputError, match=says):
-            wanted.compare(read(path, fmt, content))
+            exhaust(wanted.compared(read(path, fmt, content)))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +112,7 @@ def test_a_wrong_alpha_is_found(fmt: VideoFormat | ImageFormat, content: Content
         meant[2][0, 20, 10] += -step if meant[2][0, 20, 10] > 0.5 else step
     says = r"frame 102 has an alpha that is off by .*/255, of .* allowed"
     with expected(tmp_path, fmt, content, meant) as wanted, pytest.raises(OutputError, match=says):
-        wanted.compare(read(path, fmt, content))
+        exhaust(wanted.compared(read(path, fmt, content)))
 
 
 def test_what_does_not_fit_into_memory_goes_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +120,7 @@ def test_what_does_not_fit_into_memory_goes_to_the_disk(tmp_path: Path, monkeypa
     fmt = next(f for f in FORMATS if f.name == "prores4444")
     path = written(tmp_path, fmt, "both")
     with expected(tmp_path, fmt, "both", alphas()) as wanted:
-        wanted.compare(read_movie(path, "both"))
+        exhaust(wanted.compared(read_movie(path, "both")))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
@@ -144,3 +150,49 @@ def test_a_segment_that_the_disk_has_spoilt_is_not_published(
     assert not list(tmp_path.iterdir())
     write(verify=False)
     assert (tmp_path / name).exists(), "who does not want to know is not told"
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> Event:
+    """Segments of three frames; of what is read back the first frame is held until this is set."""
+    go_on, plain = Event(), MovieSegments.read
+
+    def read(self: MovieSegments, folder: Path, names: Sequence[str]) -> ReadBack:
+        for frame in plain(self, folder, names):
+            assert go_on.wait(60)
+            yield frame
+
+    monkeypatch.setattr(MovieSegments, "read", read)
+    monkeypatch.setattr("videomatte.io.segments.SHORT_SEGMENT_FRAMES", 3)
+    return go_on
+
+
+def test_a_segment_is_read_back_while_the_next_is_written(slowly: Event, tmp_path: Path) -> None:
+    with open_sink(tmp_path / "m.mov", clip()) as sink:
+        for number, matte in enumerate(mattes(8)):
+            if number == 5:  # nothing has been read back so far; before the second segment ends, the first has to be
+                assert sink.finished == 0
+                slowly.set()
+            sink.write(matte)
+        assert sink.finished == 3
+    assert sink.finished == 8
+    assert [p.name for p in tmp_path.iterdir()] == ["m.mov"]
+
+
+def test_a_run_that_fails_waits_a_moment_for_what_is_read_back_and_then_gives_it_up(
+    slowly: Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*, seconds: float, patience: float) -> int:
+        monkeypatch.setattr("videomatte.io.file_sink._PATIENCE", patience)
+        slowly.clear()
+        sink = open_sink(tmp_path / "m.mov", clip(), job={}).__enter__()
+        for matte in mattes(4):
+            sink.write(matte)
+        Timer(seconds, slowly.set).start()
+        sink.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+        return sink.finished
+
+    assert run(seconds=1, patience=0.1) == 0
+    assert not list(tmp_path.iterdir())
+    assert run(seconds=0.1, patience=60) == 3
+    assert {p.name for p in tmp_path.glob("*/*")} == {"000000.mov", "lock", "manifest.json"}

@@ -20,6 +20,7 @@ imported, as the command line does (:mod:`videomatte.cores`).
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -124,6 +125,13 @@ class Threads:
         self._workers.append(worker)
         worker.start()
         return iter(channel)
+
+    def finished(self, patience: float) -> bool:
+        """Whether every worker comes to its end within so many seconds."""
+        until = time.monotonic() + patience
+        for worker in self._workers:
+            worker.join(max(0.0, until - time.monotonic()))
+        return not any(worker.is_alive() for worker in self._workers)
 
     def __enter__(self) -> Self:
         return self

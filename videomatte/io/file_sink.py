@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from videomatte.engine.clock import Clock
+from videomatte.engine.threads import Threads
 from videomatte.engine.undisturbed import undisturbed
 from videomatte.errors import OutputError
 from videomatte.io.atomic import publish, writing
@@ -22,6 +25,9 @@ from videomatte.io.work import WHOLE, Work
 from videomatte.types import ClipInfo, MatteFrame
 
 __all__ = ["FileSink"]
+
+_PATIENCE = 1.0
+"""Seconds that a run which fails waits for a segment to be read back; without it, the segment is lost."""
 
 
 class FileSink:
@@ -53,6 +59,7 @@ class FileSink:
         self._shift: int | None = None
         self._count = 0
         self._begun = self._is_whole = False
+        self._checks: tuple[Threads, Iterator[Segment | None]] | None = None
         self._was_published = False
         self._work = Work(path, job)
         self._expected: Expected
@@ -100,7 +107,11 @@ class FileSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
+            if kind is not None:
+                if self._checks is not None and self._checks[0].finished(_PATIENCE):
+                    with suppress(OutputError):  # there is another error to be told
+                        self._settle()
+            else:
                 self.complete()
                 with undisturbed():  # with its name there is nothing left beside it
                     if not self._was_published:
@@ -150,6 +161,7 @@ class FileSink:
         if self._count:
             self._end()
         self._segments.abandon()
+        self._settle()
         if not self._work.segments:
             raise OutputError(f"{self._path}: not one frame came, so there is nothing to write")
         if not self._work.ended:
@@ -161,26 +173,44 @@ class FileSink:
 
     def _begin(self) -> None:
         after = -1 if self._last_pts is None else self._last_pts + (self._shift or 0)
-        self._segments.begin(self._work.folder, len(self._work.segments), after)
+        self._segments.begin(self._work.folder, len(self._work.segments) + (self._checks is not None), after)
         self._expected = Expected(self._path, self._format, self._tick, self._work.folder)
         self._begun, self._count = True, 0
 
     def _end(self) -> None:
-        """Finish the segment: written, read back, on the disk, and noted."""
-        self._begun, self._count = False, 0
-        names = self._segments.end()
-        with self._clock.span("verify"), self._expected:
-            if self._verify:
-                self._expected.compare(self._segments.read(self._work.folder, names))
-            with writing(self._path):
-                digest = checksum(self._work.folder / name for name in names)
+        """Finish writing the segment. It is read back while the next one is written."""
+        self._settle()
+        length, self._begun, self._count = self._count, False, 0
         index, pts = self._first
-        self._work.add(
-            Segment(index, self._last_index + 1, pts, self._last_pts or 0, self._duration, tuple(names), digest)
-        )
+        names = self._segments.end()
+        segment = Segment(index, self._last_index + 1, pts, self._last_pts or 0, self._duration, tuple(names), "")
+        threads = Threads()
+        self._checks = threads, threads.boundary(self._checked(segment, self._expected), depth=length + 1)
+
+    def _checked(self, segment: Segment, expected: Expected) -> Iterator[Segment | None]:
+        """The segment as it is noted, at last; before that something for every frame, so that it can be given up."""
+        with self._clock.span("verify"), expected:
+            if self._verify:
+                yield from expected.compared(self._segments.read(self._work.folder, segment.files))
+            with writing(self._path):
+                digest = checksum(self._work.folder / name for name in segment.files)
+        yield replace(segment, sha256=digest)
+
+    def _settle(self) -> None:
+        """Note the segment that is being read back, if there is one, once that is done."""
+        if self._checks is None:
+            return
+        (threads, checks), self._checks, segment = self._checks, None, None
+        with self._clock.span(None), threads:
+            for segment in checks:  # noqa: B007 - the last is wanted
+                pass
+        assert segment is not None
+        self._work.add(segment)
 
     def _leave(self, *, keep: bool) -> None:
         try:
+            if self._checks is not None:
+                self._checks[0].__exit__(None, None, None)
             self._segments.abandon()
             if self._begun:
                 self._expected.close()

@@ -1,7 +1,7 @@
 """How each kind of output is made in segments: a small movie each, joined in the end; or images, which need no joining.
 
 Every segment starts an encoder of its own, whether the run is later killed or not, so that a run that goes on makes
-the very packets that an undisturbed one makes. All outputs of a run are cut at the same frames.
+the very packets that an undisturbed one makes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from videomatte.errors import OutputError
 from videomatte.io.atomic import FOLDER_MARK, flush_to_disk, write_durably, writing
 from videomatte.io.audio import Audio, Soundtrack
-from videomatte.io.formats import Content, ImageFormat, VideoFormat
+from videomatte.io.formats import Content, Format, ImageFormat, VideoFormat
 from videomatte.io.image_writer import encode_image
 from videomatte.io.join import join
 from videomatte.io.manifest import Segment
@@ -26,15 +26,17 @@ from videomatte.io.video_writer import VideoWriter
 from videomatte.io.work import WHOLE
 from videomatte.types import ClipInfo, Frame
 
-__all__ = ["SEGMENT_FRAMES", "ImageSegments", "MovieSegments", "Segments", "segment_frames"]
+__all__ = ["ImageSegments", "MovieSegments", "Segments", "segment_frames"]
 
-SEGMENT_FRAMES = 120
-"""At most so many frames are lost with a killed run. VP9 sets a key frame every 128 by itself: less would cost size."""
+SEGMENT_FRAMES, SHORT_SEGMENT_FRAMES = 120, 24
+"""Frames of a segment, and of one where an encoder that starts anew costs nothing: VP9 sets a key frame every 128 by
+itself, and less would cost size. With a killed run the segment being written is lost, and the one being read back."""
 
 
-def segment_frames(batch: int) -> int:
+def segment_frames(fmt: Format, batch: int) -> int:
     """Frames of a segment: whole batches, so that those after a segment are the same whoever begins there."""
-    return -(-SEGMENT_FRAMES // batch) * batch
+    frames = SHORT_SEGMENT_FRAMES if fmt.key_frames_only else SEGMENT_FRAMES
+    return -(-frames // batch) * batch
 
 
 class Segments(Protocol):

@@ -17,7 +17,7 @@ from videomatte.io.file_sink import FileSink
 from videomatte.io.formats import Content, Holding, ImageFormat, VideoFormat
 from videomatte.io.pixel_layout import pixel_layout
 from videomatte.io.recipe import Recipe
-from videomatte.io.segments import SEGMENT_FRAMES, ImageSegments, MovieSegments, Segments
+from videomatte.io.segments import ImageSegments, MovieSegments, Segments, segment_frames
 from videomatte.io.work import is_published
 from videomatte.types import ClipInfo
 
@@ -39,7 +39,7 @@ def open_sink(
     soundtrack: Soundtrack | None = None,
     verify: bool = True,
     job: Mapping[str, object] | None = None,
-    segment: int = SEGMENT_FRAMES,
+    batch: int = 1,
     threads: int = 0,
     clock: Clock | None = None,
 ) -> FileSink:
@@ -62,7 +62,7 @@ def open_sink(
         verify: read every segment back and compare it, as `videomatte.io.verify` says.
         job: everything that the frames depend on, JSON values by name. With it, what a killed or failed run of the very
             same job has finished is gone on from; without it, nothing is left after an error.
-        segment: frames that are finished, read back and put on the disk together.
+        batch: frames that are matted together: what is finished, read back and put on the disk together is a multiple.
         threads: how many a movie's encoder has; 0 leaves it to the encoder.
         clock: is told what reading back (``verify``) and joining (``join``) take.
 
@@ -85,6 +85,7 @@ def open_sink(
         raise
     is_folder = names_folder(path, chosen)
     path = Path(path)
+    segment = segment_frames(chosen, batch)
     if job is not None:
         job = {**job, "format": chosen.name, "content": content, "premultiplied": premultiplied, "segment": segment}
     # Its work folder left behind, an output is a killed run's that lacks nothing: there is nothing to be replaced.

@@ -11,7 +11,6 @@ from videomatte.engine.clock import Clock
 from videomatte.io.audio import Soundtrack
 from videomatte.io.file_sink import FileSink
 from videomatte.io.output import Output, check_apart
-from videomatte.io.segments import SEGMENT_FRAMES
 from videomatte.io.sink import open_sink
 from videomatte.types import ClipInfo, MatteFrame
 
@@ -28,7 +27,7 @@ def open_tee(
     soundtrack: Soundtrack | None = None,
     verify: bool = True,
     job: Mapping[str, object] | None = None,
-    segment: int = SEGMENT_FRAMES,
+    batch: int = 1,
     threads: int = 0,
     clock: Clock | None = None,
 ) -> Tee:
@@ -41,7 +40,7 @@ def open_tee(
         premultiplied: write colour times alpha, in those outputs that hold both.
         audio: carry the clip's sound into the movies.
         soundtrack: sound to carry instead of the clip's own.
-        verify, job, segment, threads, clock: as for `open_sink`.
+        verify, job, batch, threads, clock: as for `open_sink`.
 
     Raises:
         UsageError: two outputs are one, or a single one cannot be what it is asked to be.
@@ -62,7 +61,7 @@ def open_tee(
                 soundtrack=soundtrack,
                 verify=verify,
                 job=job,
-                segment=segment,
+                batch=batch,
                 threads=threads,
                 clock=clock,
             )
@@ -127,10 +126,10 @@ class Tee:
             sink.write(matte)
 
     def _close(self, error: BaseException | None) -> None:
-        if error is not None and self.can_go_on:
-            where = "to its end" if self.resume_at is None else f"from frame {self.resume_at}"
-            error.add_note(f"the same command goes on {where}")
         stack = ExitStack()  # leaves every one of them, whatever happens to another
         for sink in reversed(self._sinks):
             stack.push(sink)
         stack.__exit__(None if error is None else type(error), error, None if error is None else error.__traceback__)
+        if error is not None and self.can_go_on:
+            where = "to its end" if self.resume_at is None else f"from frame {self.resume_at}"
+            error.add_note(f"the same command goes on {where}")

@@ -7,18 +7,19 @@ the bound of the table, of VP9 all but a thousandth of them, for nobody can prom
 from __future__ import annotations
 
 import io
+import math
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import av
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from videomatte.errors import OutputError
@@ -32,14 +33,15 @@ __all__ = ["Expected", "ReadBack", "read_images", "read_movie"]
 ReadBack = Iterator[tuple[Fraction | None, Tensor | None]]
 """Seconds of each frame, and its alpha ``[1, H, W]``; ``None`` for what the format does not hold."""
 
-_IN_MEMORY = 64 << 20
+_IN_MEMORY = 32 << 20
+"""Bytes of each of two: one segment is compared while the next is written."""
 _LOSSY = 1.0
 """A bound of more than this many 255ths is that of a lossy coder."""
 _SHARE = 0.001
 
 
 class Expected:
-    """What a segment must hold. A context manager; memory stays below 64 MiB, what is more lies on the disk.
+    """What a segment must hold. A context manager; memory stays below 32 MiB, what is more lies on the disk.
 
     Args:
         path: the output, for messages.
@@ -75,14 +77,13 @@ class Expected:
         """
         stored, shape = b"", ()
         if alpha is not None:
-            # Mattes are flat nearly everywhere: the quickest setting makes a twentieth of them.
             codes = alpha_codes(alpha.cpu(), self._format.alpha_bits).numpy()
-            stored, shape = zlib.compress(codes.data, 1), codes.shape
+            stored, shape = _packed(codes), codes.shape
         self._alphas.write(stored)
         self._frames.append((index, seconds, len(stored), shape))
 
-    def compare(self, found: Iterable[tuple[Fraction | None, Tensor | None]]) -> None:
-        """Go through the frames read back.
+    def compared(self, found: Iterable[tuple[Fraction | None, Tensor | None]]) -> Iterator[None]:
+        """Go through the frames read back, and yield after each.
 
         Raises:
             OutputError: they are not what was written; the message names the frame and the difference.
@@ -97,6 +98,7 @@ class Expected:
                     raise self._error(wanted[0], f"is missing, {count} of {len(self._frames)} frames are there")
                 self._compare_one(*wanted, *frame)
                 count += 1
+                yield
         except (av.error.FFmpegError, OSError) as error:
             index = self._frames[min(count, len(self._frames) - 1)][0]
             raise self._error(index, f"cannot be decoded ({error.strerror})") from error
@@ -116,11 +118,11 @@ class Expected:
         if not length:
             return
         bits = self._format.alpha_bits
-        codes = np.frombuffer(zlib.decompress(self._alphas.read(length)), np.uint8 if bits <= 8 else np.uint16)
+        codes = _unpacked(self._alphas.read(length), np.dtype(np.uint8 if bits <= 8 else np.uint16), math.prod(shape))
         if found is None or found.shape[1:] != shape:
             has = "no alpha" if found is None else f"an alpha of {found.shape[2]} x {found.shape[1]} pixels"
             raise self._error(index, f"has {has}, not one of {shape[1]} x {shape[0]}")
-        meant = torch.from_numpy(codes.reshape(shape).copy()).float().div_(2**bits - 1)
+        meant = torch.from_numpy(codes.reshape(shape)).float().div_(2**bits - 1)
         off = unit_range(found[0]).sub(meant).abs_().flatten()
         bound = self._format.alpha_error
         worst = float(off.max() if bound <= _LOSSY else off.kthvalue(max(1, round(off.numel() * (1 - _SHARE)))).values)
@@ -132,6 +134,21 @@ class Expected:
             f"{self._path}: frame {index} {what} when read back: the disk or the encoder is at fault, run it again or "
             "write another format"
         )
+
+
+def _packed(codes: NDArray[Any]) -> bytes:
+    """Where runs of equal codes begin, and of what. Mattes are flat nearly everywhere: that is a tenth to a fifth of
+    them, in a tenth of the time that zlib takes for less."""
+    flat = codes.ravel()
+    begin = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)
+    return b"".join([begin.astype(np.uint32).tobytes(), flat[begin].tobytes()])
+
+
+def _unpacked(stored: bytes, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+    """So many codes, ``[count]``."""
+    runs = len(stored) // (4 + dtype.itemsize)
+    begin, values = np.frombuffer(stored, np.uint32, runs), np.frombuffer(stored, dtype, runs, 4 * runs)
+    return np.repeat(values, np.diff(begin, append=count))
 
 
 def read_movie(path: Path, content: Content) -> ReadBack:
