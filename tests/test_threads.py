@@ -142,3 +142,20 @@ def test_interrupt_while_a_worker_is_being_started_stays_an_interrupt(
 def test_depth_below_one_is_refused() -> None:
     with Threads() as threads, pytest.raises(VideomatteError, match="depth"):
         threads.boundary([1], depth=0)
+
+
+def test_who_waits_learns_whether_all_workers_have_come_to_their_end() -> None:
+    go_on = threading.Event()
+
+    def held() -> Iterator[int]:
+        go_on.wait(30)
+        yield 1
+
+    with Threads() as threads:
+        threads.boundary([1, 2], depth=2)
+        assert threads.finished(patience=30)
+        items = threads.boundary(held())
+        assert not threads.finished(patience=0.05)
+        go_on.set()
+        assert threads.finished(patience=30)
+        assert list(items) == [1], "what they made can still be had"

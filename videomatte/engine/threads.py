@@ -130,7 +130,8 @@ class Threads:
         """Whether every worker comes to its end within so many seconds."""
         until = time.monotonic() + patience
         for worker in self._workers:
-            worker.join(max(0.0, until - time.monotonic()))
+            if worker.is_alive():  # see __exit__
+                worker.join(max(0.0, until - time.monotonic()))
         return not any(worker.is_alive() for worker in self._workers)
 
     def __enter__(self) -> Self:

@@ -48,7 +48,7 @@ PICTURE_SIDE, FLOW_SIDE = 480, 240
 """Long sides of the pictures in which flow is doubted, and at which it is worked out."""
 NOISE = 2.0
 """Difference of the pictures, in units of their typical one, from which on they show different things."""
-PICTURE_FLOOR = 0.015
+PICTURE_FLOOR = 2 / 255
 """Added to it: what reading between pixels, and a motion that is a little off, make of edges."""
 CHANGE = 4.0
 """Difference of two alphas, in units of the mattes' mean one where they are trusted, from which on it is a change:
