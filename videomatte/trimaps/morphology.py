@@ -73,7 +73,7 @@ def dilate_square(mask: Tensor, reach: int) -> Tensor:
     Convention:
         As :func:`dilate`.
     """
-    grown = mask.view(torch.uint8)
+    grown = mask.clone().view(torch.uint8)
     for axis in (-1, -2):
         most = max(0, min(reach, mask.shape[axis] - 1))
         wide, count = F.pad(grown, (most, most) if axis == -1 else (0, 0, most, most)), 1

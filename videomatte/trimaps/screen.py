@@ -11,7 +11,7 @@ from videomatte.pixels import places_of
 from videomatte.strips import Enlarged, strips
 from videomatte.trimaps.clothes import TINT, foreign_islands
 from videomatte.trimaps.hue import LEAST_AREA, NARROW, WIDE, along, chroma, direction_of, share_of, tint_of, turn_from
-from videomatte.trimaps.spread import as_weight, enlarge_mask, filled_blocks, line_blocks, shrink, shrink_whole, spread
+from videomatte.trimaps.spread import as_weight, enlarge_mask, filled_blocks, shrink, shrink_whole, spread
 from videomatte.types import finite_unit_range
 from videomatte.windows import box_mean, square_sums
 
@@ -120,7 +120,6 @@ def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: T
     colour, empty, noise, share, light = (reduced.new_empty(*lead, *size) for lead in ((2,), (2,), (2,), (), ()))
     rows_of_blocks, blocks_a_row = (max(1, round(n / (max(size) / 16))) for n in size)
     upper, sums = enlarge_mask(known, size), reduced.new_empty(3, size[0], blocks_a_row)
-    into_blocks = line_blocks(size[1], blocks_a_row, reduced)
     for rows in strips(rgb):
         around = torch.arange(rows.start - 1, rows.stop + 1, device=rgb.device).clamp_(edge, size[0] - 1 - edge)
         inner = finite_unit_range(rgb.index_select(1, around))[..., edge : size[1] - edge]
@@ -133,7 +132,7 @@ def _against(rgb: Tensor, reduced: Tensor, plate: Tensor, known: Tensor, coat: T
         # By the upper half alone, for the same reason as above: no edge gets into the noise.
         weight = as_weight(upper[rows] & (share[rows] >= 1) & (share[rows] < 1.2))
         squares = (share[rows] - 1).square_().mul_(weight), light[rows].square().mul_(weight)
-        sums[:, rows] = torch.stack([*squares, weight]) @ into_blocks
+        sums[:, rows] = F.adaptive_avg_pool2d(torch.stack([*squares, weight]), (len(weight), blocks_a_row))
     enlarged = Enlarged(filled_blocks(F.adaptive_avg_pool2d(sums, (rows_of_blocks, blocks_a_row))), *size)
     for rows in strips(rgb):
         torch.sqrt(enlarged.rows(rows).clamp_(min=0), out=noise[:, rows])

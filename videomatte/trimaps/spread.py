@@ -16,7 +16,6 @@ __all__ = [
     "enlarge_nearest",
     "enlarge_pixels",
     "filled_blocks",
-    "line_blocks",
     "shrink",
     "shrink_whole",
     "spread",
@@ -94,14 +93,6 @@ def _shrunk(picture: Tensor, longer: int) -> tuple[int, int] | None:
         return None
     height, width = (max(3, round(n / factor)) for n in picture.shape[-2:])
     return height, width
-
-
-def line_blocks(length: int, count: int, like: Tensor) -> Tensor:
-    """``[length, count]``: rows of a picture times this are their means over so many blocks, in a tenth of the time
-    that pooling takes where these are few."""
-    first, last = _blocks(length, count, like.device)
-    at = torch.arange(length, device=like.device)[:, None]
-    return ((at >= first) & (at <= last)).to(like.dtype).div_(last - first + 1)
 
 
 def _blocks(length: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
