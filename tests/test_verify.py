@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from threading import Event, Timer
 
+import numpy as np
 import pytest
 import torch
 from readback import hair, picture
@@ -15,7 +16,7 @@ from videomatte.io.formats import FORMATS, Content, ImageFormat, VideoFormat
 from videomatte.io.image_writer import ImageWriter
 from videomatte.io.segments import MovieSegments
 from videomatte.io.sink import open_sink
-from videomatte.io.verify import Expected, ReadBack, read_images, read_movie
+from videomatte.io.verify import Expected, ReadBack, _packed, _unpacked, read_images, read_movie
 from videomatte.io.video_writer import VideoWriter
 from videomatte.types import Colour
 
@@ -115,13 +116,21 @@ def test_a_wrong_alpha_is_found(fmt: VideoFormat | ImageFormat, content: Content
         exhaust(wanted.compared(read(path, fmt, content)))
 
 
-def test_what_does_not_fit_into_memory_goes_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("videomatte.io.verify._IN_MEMORY", 100)
+def test_what_is_kept_for_the_comparison_has_no_name(tmp_path: Path) -> None:
     fmt = next(f for f in FORMATS if f.name == "prores4444")
     path = written(tmp_path, fmt, "both")
     with expected(tmp_path, fmt, "both", alphas()) as wanted:
+        assert [p.name for p in tmp_path.iterdir()] == [path.name]
         exhaust(wanted.compared(read_movie(path, "both")))
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("run", [1, 3, 4, 5, 6, 7, 40, 60])
+def test_codes_are_kept_as_they_are_and_never_grow(run: int, dtype: type[np.generic]) -> None:
+    codes = np.resize(np.repeat(np.array([255, 0, 7], dtype), run), (6, 20))
+    stored = _packed(codes)
+    assert len(stored) <= codes.nbytes
+    assert np.array_equal(_unpacked(stored, codes.dtype, codes.size).reshape(codes.shape), codes)
 
 
 @pytest.mark.parametrize("name", ["m.mov", "m.mkv", "m.webm"])

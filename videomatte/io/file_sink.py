@@ -138,7 +138,7 @@ class FileSink:
         rgb, alpha = self._recipe.pixels(matte)
         seconds = self._segments.write(rgb, alpha, frame, self._shift)
         if self._verify:
-            with self._clock.span("verify"):
+            with self._clock.span("verify"), writing(self._path):
                 self._expected.add(frame.index, seconds, alpha)
         if not self._count:
             self._first = frame.index, frame.pts
@@ -174,7 +174,8 @@ class FileSink:
     def _begin(self) -> None:
         after = -1 if self._last_pts is None else self._last_pts + (self._shift or 0)
         self._segments.begin(self._work.folder, len(self._work.segments) + (self._checks is not None), after)
-        self._expected = Expected(self._path, self._format, self._tick, self._work.folder)
+        with writing(self._path):
+            self._expected = Expected(self._path, self._format, self._tick, self._work.folder)
         self._begun, self._count = True, 0
 
     def _end(self) -> None:

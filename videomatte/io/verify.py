@@ -33,26 +33,25 @@ __all__ = ["Expected", "ReadBack", "read_images", "read_movie"]
 ReadBack = Iterator[tuple[Fraction | None, Tensor | None]]
 """Seconds of each frame, and its alpha ``[1, H, W]``; ``None`` for what the format does not hold."""
 
-_IN_MEMORY = 32 << 20
-"""Bytes of each of two: one segment is compared while the next is written."""
 _LOSSY = 1.0
 """A bound of more than this many 255ths is that of a lossy coder."""
 _SHARE = 0.001
 
 
 class Expected:
-    """What a segment must hold. A context manager; memory stays below 32 MiB, what is more lies on the disk.
+    """What a segment must hold. A context manager. The alphas lie on the disk: a segment is compared while the next
+    is written, and those of two would take as much memory as all that decoding and encoding need.
 
     Args:
         path: the output, for messages.
         fmt: its format.
         tick: seconds by which times may be off.
-        folder: where what does not stay in memory goes, in a file without a name.
+        folder: where the alphas go, in a file without a name.
     """
 
     def __init__(self, path: Path, fmt: Format, tick: Fraction, folder: Path) -> None:
         self._path, self._format, self._tick = path, fmt, tick
-        self._alphas = tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+b", dir=str(folder))  # noqa: SIM115 - closed on exit
+        self._alphas = tempfile.TemporaryFile("w+b", dir=folder)  # noqa: SIM115 - closed on exit
         self._frames: list[tuple[int, Fraction | None, int, tuple[int, ...]]] = []
 
     def __enter__(self) -> Self:
@@ -74,12 +73,16 @@ class Expected:
             index: its number, for messages.
             seconds: when it is shown, or ``None`` where the format does not say.
             alpha: ``[1, H, W]``, any dtype, or ``None`` where it is opaque.
+
+        Raises:
+            OSError: the disk does not take it.
         """
         stored, shape = b"", ()
         if alpha is not None:
             codes = alpha_codes(alpha.cpu(), self._format.alpha_bits).numpy()
             stored, shape = _packed(codes), codes.shape
         self._alphas.write(stored)
+        self._alphas.flush()  # a full disk is told now, and not as a frame that cannot be read
         self._frames.append((index, seconds, len(stored), shape))
 
     def compared(self, found: Iterable[tuple[Fraction | None, Tensor | None]]) -> Iterator[None]:
@@ -122,7 +125,7 @@ class Expected:
         if found is None or found.shape[1:] != shape:
             has = "no alpha" if found is None else f"an alpha of {found.shape[2]} x {found.shape[1]} pixels"
             raise self._error(index, f"has {has}, not one of {shape[1]} x {shape[0]}")
-        meant = torch.from_numpy(codes.reshape(shape)).float().div_(2**bits - 1)
+        meant = torch.from_numpy(codes.reshape(shape).astype(np.float32)).div_(2**bits - 1)
         off = unit_range(found[0]).sub(meant).abs_().flatten()
         bound = self._format.alpha_error
         worst = float(off.max() if bound <= _LOSSY else off.kthvalue(max(1, round(off.numel() * (1 - _SHARE)))).values)
@@ -138,14 +141,18 @@ class Expected:
 
 def _packed(codes: NDArray[Any]) -> bytes:
     """Where runs of equal codes begin, and of what. Mattes are flat nearly everywhere: that is a tenth to a fifth of
-    them, in a tenth of the time that zlib takes for less."""
+    them, in a tenth of the time that zlib takes for less. Codes that would grow so stay as they are."""
     flat = codes.ravel()
     begin = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)
+    if begin.size * (4 + codes.itemsize) >= codes.nbytes:
+        return codes.tobytes()
     return b"".join([begin.astype(np.uint32).tobytes(), flat[begin].tobytes()])
 
 
 def _unpacked(stored: bytes, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
     """So many codes, ``[count]``."""
+    if len(stored) == count * dtype.itemsize:
+        return np.frombuffer(stored, dtype)
     runs = len(stored) // (4 + dtype.itemsize)
     begin, values = np.frombuffer(stored, np.uint32, runs), np.frombuffer(stored, dtype, runs, 4 * runs)
     return np.repeat(values, np.diff(begin, append=count))
