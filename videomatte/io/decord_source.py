@@ -117,6 +117,7 @@ class DecordSource:
                     shown = self._shown[index]
                     rgb = pixels.to(self._device).permute(2, 0, 1).contiguous()
                     yield Frame(index=index, pts=shown.pts, time_base=tick, rgb=rgb, duration=shown.duration)
+            del batch, pixels  # see _batches
 
     def _batches(self, stop: int) -> Iterator[tuple[int, Tensor]]:
         """Number of the first frame and ``[N, H, W, 3]`` uint8 of the frames from 0 to ``stop``, some at a time."""
@@ -134,6 +135,7 @@ class DecordSource:
                 raise InputError(f"{self._path}: decord does not find frame {first} again: use --decoder av")
             last = batch[-1].clone()
             yield first, batch[overlap:]
+            del batch  # not two at a time: neither here nor where it went is it held while the next is read
             first = end
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
