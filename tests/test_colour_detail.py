@@ -1,14 +1,16 @@
 """Colour's detail, given back from brightness: against pictures before their chroma was halved."""
 
 from dataclasses import replace
+from typing import Literal
 
+import av
 import pytest
 import torch
 from torch import Tensor
 
 from videomatte.io.colour import planes_to_rgb, rgb_to_planes
 from videomatte.io.pixel_layout import ChromaSiting, pixel_layout
-from videomatte.matting.colour_detail import add_colour_detail
+from videomatte.matting.colour_detail import _repeats, add_colour_detail
 from videomatte.scenes import random_scene, render
 from videomatte.types import Colour
 
@@ -83,6 +85,45 @@ def test_nothing_moves_and_brightness_stays() -> None:
     assert (before - after).abs()[inside].max() < 1e-6
     shifted = add_colour_detail(rgb[None, :, 20:, 32:])[0]
     assert (shifted - found[:, 20:, 32:])[:, 8:, 8:].abs().max() < 0.01  # how much is missing is measured anew
+
+
+def by_ffmpeg(rgb: Tensor, pix_fmt: str, matrix: Literal["ITU601", "ITU709"] = "ITU601") -> Tensor:
+    """What programs get that ask FFmpeg for RGB, of 8-bit movie pictures made by it, too: ``[3, H, W]`` in 0..1."""
+    codes = (rgb * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    movie = av.VideoFrame.from_ndarray(codes, "rgb24").reformat(format=pix_fmt, dst_colorspace=matrix)
+    pictures = movie.reformat(format="rgb24", src_colorspace=matrix).to_ndarray()
+    return torch.from_numpy(pictures).permute(2, 0, 1).float() / 255
+
+
+@pytest.mark.parametrize("matrix", ["ITU601", "ITU709"])
+@pytest.mark.parametrize("size", [(120, 160), (118, 150)])
+def test_repeated_colour_is_interpolated(size: tuple[int, int], matrix: Literal["ITU601", "ITU709"]) -> None:
+    """FFmpeg's pictures are taken for what they are and become as good as those of a reader that interpolates; its
+    converter's rounding costs a little, and brightness by another matrix than BT.709's a little more."""
+    truth = strands(*size)
+    steps = by_ffmpeg(truth, "yuv420p", matrix)
+    assert _repeats(steps[None]).all()
+    found = add_colour_detail(steps[None])[0]
+    assert error(found, truth) < 1.15 * error(add_colour_detail(stored(truth, "yuv420p")[None])[0], truth)
+    assert error(found, truth) < 0.6 * error(steps, truth)
+
+
+def test_only_repeated_colour_is_taken_for_it() -> None:
+    """Each picture for itself; noise, greys and flat colour tell nothing."""
+    truth = strands()
+    steps = by_ffmpeg(truth, "yuv420p")
+    others = [
+        truth,
+        stored(truth, "yuv420p"),
+        stored(truth, "yuv420p", "left"),
+        by_ffmpeg(truth, "yuv444p"),
+        by_ffmpeg(truth, "yuv422p"),
+        torch.rand_like(truth),
+        steps.mean(0, keepdim=True).expand(3, -1, -1),
+        torch.full_like(truth, 0.5),
+        steps.roll(1, 2),  # squares that begin elsewhere
+    ]
+    assert _repeats(torch.stack([*others, steps])).tolist() == [False] * len(others) + [True]
 
 
 def test_bands_leave_no_seam_and_frames_are_alone() -> None:

@@ -6,6 +6,10 @@ pixels colour is mostly a linear function of brightness; that function is found 
 and gives the colour that belongs to the brightness at full size. Only what is missing is added: how much of the
 predicted detail a picture has already is measured, and a picture with full colour stays as it is.
 
+FFmpeg's converter, and so most programs that make pictures of video, gives all pixels of a square the square's one
+colour. That is not detail, but steps along every edge of colours. Such pictures are recognised, and their colour is
+interpolated before the detail is added, as from a movie that videomatte decodes.
+
 Sources: Trudeau, Egge, Barr, "Predicting Chroma from Luma in AV1", DCC 2018 (the function); He, Sun, Tang, "Guided
 Image Filtering", ECCV 2010 (fitted in every window); Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image
 Matting", 2006 (colours of a small window lie on a line).
@@ -32,6 +36,11 @@ NOISE, COLOUR_NOISE = 1e-4, 1e-5
 """Variances of brightness and of colour that count as none: 2.5 and 0.8 steps of 8 bits, squared."""
 ROWS, CONTEXT = 128, 6
 """Rows worked on at once on a CPU, to save memory, and those above and below that they depend on; even."""
+STEP, SAME = 8 / 255, 2.5 / 255
+"""Difference between the colours of two squares that tells, and the most that rounding to 8 bits makes within one."""
+EVERY, TELLING, NEARLY_ALL = 8, 16, 0.9
+"""Of so many rows of squares one is looked at, for at least so many squares that tell. All of them are of one colour
+in FFmpeg's pictures of any clip looked at, 2 to 16 % of them in photographs and in interpolated pictures."""
 
 
 def add_colour_detail(rgb: Tensor) -> Tensor:
@@ -46,7 +55,7 @@ def add_colour_detail(rgb: Tensor) -> Tensor:
     Convention:
         Nothing moves: detail is what a pixel differs by from Keys' interpolation of means over 2 x 2 pixels, which
         begin at the picture's corner. A grey picture, and one whose colour has the detail already, stay the same to
-        rounding.
+        rounding. Where colour was repeated, a sample lies in the middle of its square, wherever the file had it.
     """
     height, width = rgb.shape[2:]
     odd = width % 2, height % 2
@@ -54,18 +63,33 @@ def add_colour_detail(rgb: Tensor) -> Tensor:
     whole = F.pad(rgb, (0, odd[0], 0, odd[1]), mode="replicate") if any(odd) else rgb
     lacking = whole.new_empty(whole.shape[0], 2, *whole.shape[2:])
     found, expected = whole.new_zeros(2, len(whole), 1, 1, 1)
+    repeated = _repeats(whole)[:, None, None, None]
     for inner, outer in _bands(whole):
         luma, colour = _luma_and_colour(whole[:, :, outer])
         predicted, present = _details(luma, colour)
         rows = slice(inner.start - outer.start, inner.stop - outer.start)
         predicted, present = predicted[:, :, rows], present[:, :, rows]
-        lacking[:, :, inner] = predicted
+        lacking[:, :, inner] = torch.where(repeated, predicted - present, predicted)
         found += (predicted * present).sum((1, 2, 3), keepdim=True)
         expected += predicted.square().sum((1, 2, 3), keepdim=True)
-    share = (1 - found / expected.clamp(min=1e-9)).clamp(0, 1)
+    share = (1 - found / expected.clamp(min=1e-9)).clamp(0, 1).masked_fill(repeated, 1)
     red, blue = lacking.mul_(share)[:, :, :height, :width].unbind(1)
     green = (LUMA[0] * red + LUMA[2] * blue) / -LUMA[1]
     return torch.stack([red, green, blue], dim=1).add_(rgb).clamp_(0, 1)
+
+
+def _repeats(picture: Tensor) -> Tensor:
+    """Which of ``[B, 3, H, W]`` have one colour in each square of 2 x 2 pixels: bool ``[B]``."""
+    corners = torch.stack([picture[:, :, row :: 2 * EVERY, column::2] for row in (0, 1) for column in (0, 1)])
+    # What is added to a colour to brighten it leaves these differences as they are, whatever the file's matrix; where
+    # it was cut off at either end it does not.
+    colour = corners[:, :, ::2] - corners[:, :, 1:2]
+    spread = (colour.amax(0) - colour.amin(0)).amax(1)
+    cut = ((corners <= 0) | (corners >= 1)).any(0).any(1)
+    steps = colour.mean(0).diff(dim=3).abs().amax(1) > STEP
+    tells = (F.pad(steps, (1, 0)) | F.pad(steps, (0, 1))) & ~cut
+    alike = (tells & (spread <= SAME)).sum((1, 2))
+    return alike > NEARLY_ALL * tells.sum((1, 2)).clamp(min=TELLING)
 
 
 def _bands(picture: Tensor) -> Iterator[tuple[slice, slice]]:
