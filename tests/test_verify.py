@@ -124,6 +124,28 @@ def test_what_is_kept_for_the_comparison_has_no_name(tmp_path: Path) -> None:
         exhaust(wanted.compared(read_movie(path, "both")))
 
 
+@pytest.mark.parametrize("side", [20, 48, 100])
+def test_a_full_disk_is_told_once(side: int, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for it. What did not fit is not asked for again on leaving."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    fmt = next(f for f in FORMATS if f.name == "prores4444")
+    wanted = Expected(tmp_path / "m.mov", fmt, Fraction(0), tmp_path)
+    torch.manual_seed(0)
+
+    def fill() -> None:
+        for index in range(60):
+            wanted.add(index, None, torch.rand(1, side, side))
+
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, before[1]))
+        with pytest.raises(OSError, match="File too large"):
+            fill()
+        wanted.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("run", [1, 3, 4, 5, 6, 7, 40, 60])
 def test_codes_are_kept_as_they_are_and_never_grow(run: int, dtype: type[np.generic]) -> None:

@@ -10,6 +10,7 @@ import io
 import math
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
@@ -64,7 +65,8 @@ class Expected:
 
     def close(self) -> None:
         """Forget it all. May be called twice."""
-        self._alphas.close()
+        with suppress(OSError):  # of what a full disk has not taken, and nobody wants any more
+            self._alphas.close()
 
     def add(self, index: int, seconds: Fraction | None, alpha: Tensor | None) -> None:
         """Take note of the next frame.
