@@ -72,16 +72,18 @@ def sure_colours(rgb: Tensor, unknown: Tensor, foreground: Tensor, cells: Cells,
     rgb = finite_unit_range(_samples(rgb, cells))
     weight = _samples(torch.cat([foreground, ~(unknown | foreground)], dim=1), cells).to(rgb.dtype)
     colours = [rgb] * 2 if plate is None else [rgb, rgb - finite_unit_range(_samples(plate, cells))]
-    sums = rgb.new_zeros(2, len(rgb), 10, *cells.lattice.active.shape[1:])
+    # Rows, then columns, as memory has them.
+    height, width = cells.lattice.active.shape[1:]
+    lines = rgb.new_zeros(2, len(rgb), 10, height, width * _SAMPLES)
     for row in range(_SAMPLES):
-        for column in range(_SAMPLES):
-            here = (..., slice(row, None, _SAMPLES), slice(column, None, _SAMPLES))
-            for side in (0, 1):
-                share = weight[:, side : side + 1][here]
-                colour = colours[side][here].contiguous()
-                sums[side, :, :3].addcmul_(colour, share)
-                sums[side, :, 3:9].addcmul_(_products(colour, 1), share)
-                sums[side, :, 9:] += share
+        for side, colour in enumerate(colours):
+            share = weight[:, side : side + 1, row::_SAMPLES]
+            lines[side, :, :3].addcmul_(colour[:, :, row::_SAMPLES], share)
+            lines[side, :, 3:9].addcmul_(_products(colour[:, :, row::_SAMPLES], 1), share)
+            lines[side, :, 9:] += share
+    sums = torch.zeros_like(lines[..., ::_SAMPLES])
+    for column in range(_SAMPLES):
+        sums += lines[..., column::_SAMPLES]
     return torch.stack([_spread(sums[0], _WIDER, cells), _spread(sums[1], 0.0, cells)])
 
 
