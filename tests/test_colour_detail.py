@@ -7,10 +7,12 @@ import av
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from videomatte.io.colour import planes_to_rgb, rgb_to_planes
 from videomatte.io.pixel_layout import ChromaSiting, pixel_layout
-from videomatte.matting.colour_detail import _repeats, add_colour_detail
+from videomatte.matting import colour_detail
+from videomatte.matting.colour_detail import ROWS, _repeats
 from videomatte.scenes import random_scene, render
 from videomatte.types import Colour
 
@@ -35,6 +37,11 @@ def stored(rgb: Tensor, pix_fmt: str, siting: ChromaSiting = "centre") -> Tensor
     layout = pixel_layout(pix_fmt, siting)
     codes = (rgb * 255).round().to(torch.uint8)
     return planes_to_rgb(rgb_to_planes(codes, layout, BT709), layout, BT709, *rgb.shape[1:]).float() / 255
+
+
+def add_colour_detail(pictures: Tensor) -> Tensor:
+    """Everywhere."""
+    return colour_detail.add_colour_detail(pictures, torch.ones_like(pictures[:, :1], dtype=torch.bool))
 
 
 def error(rgb: Tensor, truth: Tensor) -> float:
@@ -135,3 +142,21 @@ def test_bands_leave_no_seam_and_frames_are_alone() -> None:
     ratio = (lost[:, 110:150] * (short - tall[:, 100:160])[:, 10:50]).sum() / lost[:, 110:150].square().sum()
     # The part's own need differs by a factor; but for that, and cutting to 0..1, the same was added.
     assert (lost[:, 110:150] * ratio - (short - tall[:, 100:160])[:, 10:50]).abs().max() < 0.005
+
+
+def test_detail_is_added_where_it_is_asked_for() -> None:
+    """As everywhere but for how much is lacking, which is measured where it is added; in the rest nothing changes."""
+    rgb = stored(strands(3 * ROWS + 10, 301), "yuv420p")[None]
+    asked = torch.zeros_like(rgb[:, :1], dtype=torch.bool)
+    asked[..., ROWS - 5 : ROWS + 20, 101:160] = True  # across two bands
+    asked[..., 2 * ROWS + 30, 300] = True
+    some = colour_detail.add_colour_detail(rgb, asked)
+    near = F.max_pool2d(asked.float(), 2 * colour_detail.AROUND + 1, 1, colour_detail.AROUND) > 0
+    added, all_added = some - rgb, add_colour_detail(rgb) - rgb
+    ratio = (added * all_added * asked).sum() / (all_added.square() * asked).sum()
+    assert 0.8 < ratio < 1.25
+    assert ((added - ratio * all_added).abs() * near).max() < 0.005  # cut off at 0 and 1
+    far = F.max_pool2d(asked.float(), (4 * ROWS + 1, 65), 1, (2 * ROWS, 32)) == 0
+    assert far.any()
+    assert not (added * far).any()
+    assert torch.equal(colour_detail.add_colour_detail(rgb, torch.zeros_like(asked)), rgb)

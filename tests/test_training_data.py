@@ -15,6 +15,7 @@ from videomatte.training.data import Batches, Prepared, ProceduralSamples, trima
 from videomatte.training.samples import draw_sample, random_trimap
 from videomatte.training.vary import recolour, vary_prior, weaken
 from videomatte.trimaps.morphology import OPAQUE, TRANSPARENT
+from videomatte.types import UNKNOWN
 
 SIZE = 224
 
@@ -85,7 +86,7 @@ def test_prepared_samples_come_back_whole(samples: ProceduralSamples, tmp_path: 
     read, kept = prepared[1]
     truth = samples[1]
     # As matting hands pictures to the model.
-    rgb = (add_colour_detail(truth.rgb.float() / 255) * 255).round().to(torch.uint8)
+    rgb = (add_colour_detail(truth.rgb.float() / 255, truth.trimap == UNKNOWN) * 255).round().to(torch.uint8)
     for sample in (made, read):
         assert torch.equal(sample.rgb, rgb)
         assert torch.equal(sample.trimap, truth.trimap)

@@ -4,7 +4,8 @@ Video stores colour at half the size (4:2:0, 4:2:2), and a codec spends little o
 in its brightness, while its colour runs into its neighbours', and a matte that asks for both is blurred. Within a few
 pixels colour is mostly a linear function of brightness; that function is found at half the size, where both are known,
 and gives the colour that belongs to the brightness at full size. Only what is missing is added: how much of the
-predicted detail a picture has already is measured, and a picture with full colour stays as it is.
+predicted detail a picture has already is measured, and a picture with full colour stays as it is. It is added where
+alpha is unknown and a little around it; elsewhere nobody asks for it.
 
 FFmpeg's converter, and so most programs that make pictures of video, gives all pixels of a square the square's one
 colour. That is not detail, but steps along every edge of colours. Such pictures are recognised, and their colour is
@@ -24,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.io.chroma import interpolate
+from videomatte.trimaps.morphology import box_around
 from videomatte.windows import square_sums
 
 __all__ = ["add_colour_detail"]
@@ -34,8 +36,10 @@ WINDOW = 3
 """Side of the windows in which colour is fitted, in pixels of half the size."""
 NOISE, COLOUR_NOISE = 1e-4, 1e-5
 """Variances of brightness and of colour that count as none: 2.5 and 0.8 steps of 8 bits, squared."""
-ROWS, CONTEXT = 128, 6
-"""Rows worked on at once on a CPU, to save memory, and those above and below that they depend on; even."""
+ROWS = 64
+"""Rows worked on at once, from the leftmost to the rightmost of their pixels that are asked for."""
+AROUND, CONTEXT = 16, 6
+"""Pixels around what is asked for that get their detail, too, and those around these that they depend on; even."""
 STEP, SAME = 8 / 255, 2.5 / 255
 """Difference between the colours of two squares that tells, and the most that rounding to 8 bits makes within one."""
 EVERY, TELLING, NEARLY_ALL = 8, 16, 0.9
@@ -43,14 +47,16 @@ EVERY, TELLING, NEARLY_ALL = 8, 16, 0.9
 in FFmpeg's pictures of any clip looked at, 2 to 16 % of them in photographs and in interpolated pictures."""
 
 
-def add_colour_detail(rgb: Tensor) -> Tensor:
-    """Pictures whose colour is as detailed as their brightness.
+def add_colour_detail(rgb: Tensor, asked: Tensor) -> Tensor:
+    """Pictures whose colour is as detailed as their brightness where it is asked for.
 
     Args:
         rgb: ``[B, 3, H, W]`` float32 in 0..1, finite.
+        asked: ``[B, 1, H, W]`` bool, such as what a trimap leaves unknown.
 
     Returns:
-        The same, new; of the same brightness but for what was cut off at 0 and 1.
+        The same, new; of the same brightness but for what was cut off at 0 and 1. Some way off what is asked for
+        pictures are as they were.
 
     Convention:
         Nothing moves: detail is what a pixel differs by from Keys' interpolation of means over 2 x 2 pixels, which
@@ -60,22 +66,29 @@ def add_colour_detail(rgb: Tensor) -> Tensor:
     height, width = rgb.shape[2:]
     odd = width % 2, height % 2
     # An odd last row or column is worth as much as two.
-    whole = F.pad(rgb, (0, odd[0], 0, odd[1]), mode="replicate") if any(odd) else rgb
-    lacking = whole.new_empty(whole.shape[0], 2, *whole.shape[2:])
-    found, expected = whole.new_zeros(2, len(whole), 1, 1, 1)
-    repeated = _repeats(whole)[:, None, None, None]
-    for inner, outer in _bands(whole):
-        luma, colour = _luma_and_colour(whole[:, :, outer])
-        predicted, present = _details(luma, colour)
-        rows = slice(inner.start - outer.start, inner.stop - outer.start)
-        predicted, present = predicted[:, :, rows], present[:, :, rows]
-        lacking[:, :, inner] = torch.where(repeated, predicted - present, predicted)
-        found += (predicted * present).sum((1, 2, 3), keepdim=True)
-        expected += predicted.square().sum((1, 2, 3), keepdim=True)
-    share = (1 - found / expected.clamp(min=1e-9)).clamp(0, 1).masked_fill(repeated, 1)
-    red, blue = lacking.mul_(share)[:, :, :height, :width].unbind(1)
-    green = (LUMA[0] * red + LUMA[2] * blue) / -LUMA[1]
-    return torch.stack([red, green, blue], dim=1).add_(rgb).clamp_(0, 1)
+    whole = F.pad(rgb, (0, odd[0], 0, odd[1]), mode="replicate") if any(odd) else rgb.clone()
+    for picture, near, repeated in zip(whole, asked, _repeats(whole).tolist(), strict=True):
+        _add(picture, near[0], repeated=repeated)
+    return whole[:, :, :height, :width]
+
+
+def _add(picture: Tensor, asked: Tensor, *, repeated: bool) -> None:
+    """As :func:`add_colour_detail`, to one picture, ``[3, H, W]``, both sides even."""
+    parts = list[tuple[tuple[slice, slice], Tensor]]()
+    found, expected = picture.new_zeros(2)
+    for inner, outer in _parts(asked, picture.shape[1:]):
+        luma, colour = _luma_and_colour(picture[None, :, *outer])
+        rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
+        predicted, present = (detail[0, :, rows, columns] for detail in _details(luma, colour))
+        parts.append((inner, predicted - present if repeated else predicted))
+        found += (predicted * present).sum()
+        expected += predicted.square().sum()
+    share = 1.0 if repeated else (1 - found / expected.clamp(min=1e-9)).clamp(0, 1)
+    for inner, lacking in parts:
+        red, blue = lacking * share
+        green = (LUMA[0] * red + LUMA[2] * blue) / -LUMA[1]
+        picture[:, *inner] += torch.stack([red, green, blue])
+        picture[:, *inner].clamp_(0, 1)
 
 
 def _repeats(picture: Tensor) -> Tensor:
@@ -92,13 +105,19 @@ def _repeats(picture: Tensor) -> Tensor:
     return alike > NEARLY_ALL * tells.sum((1, 2)).clamp(min=TELLING)
 
 
-def _bands(picture: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Rows, and those that they depend on besides."""
-    height = picture.shape[2]
-    step = ROWS if picture.device.type == "cpu" else height
-    for top in range(0, height, step):
-        bottom = min(top + step, height)
-        yield slice(top, bottom), slice(max(0, top - CONTEXT), min(height, bottom + CONTEXT))
+def _parts(asked: Tensor, size: torch.Size) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """Rows and columns that hold what is asked for, none twice, and those that they depend on besides."""
+    for top in range(0, size[0], ROWS):
+        box = box_around(asked[max(0, top - AROUND) : top + ROWS + AROUND], AROUND)
+        if box is not None:
+            bounds = (top, min(top + ROWS, size[0])), (box[1].start // 2 * 2, min(box[1].stop + 1, size[1]) // 2 * 2)
+            yield (
+                (slice(*bounds[0]), slice(*bounds[1])),
+                tuple(  # type: ignore[misc]
+                    slice(max(0, start - CONTEXT), min(stop + CONTEXT, length))
+                    for (start, stop), length in zip(bounds, size, strict=True)
+                ),
+            )
 
 
 def _luma_and_colour(rgb: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from videomatte.matting.changes import changed
 from videomatte.matting.colour_detail import add_colour_detail
 from videomatte.matting.plan import most_frames, peak_bytes, room_bytes
 from videomatte.models.heap import give_back_freed_memory
-from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, MatteFrame, TrimapFrame, unit_range
+from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, MatteFrame, TrimapFrame, finite_unit_range, unit_range
 
 __all__ = ["NetworkMatting", "Regions"]
 
@@ -134,20 +134,23 @@ class NetworkMatting:
     def _alphas(self, items: list[TrimapFrame]) -> list[Tensor]:
         """``[1, H, W]`` float32 each, on the frame's device."""
         with torch.inference_mode():
-            rgb = unit_range(torch.stack([item.frame.rgb for item in items]).to(self.device))
+            rgb = self._pictures([item.frame.rgb for item in items])
             trimap = torch.stack([item.trimap for item in items]).to(self.device)
-            # Sources of floats may hold NaN, infinity and scene-linear highlights; networks have learned 0..1.
-            rgb = torch.nan_to_num(rgb).clamp(0, 1)
             if getattr(self.model, "wants_colour_detail", False):
-                rgb = add_colour_detail(rgb)
+                rgb = add_colour_detail(rgb, trimap == UNKNOWN)
             given = {}
             if items[0].background is not None and getattr(self.model, "takes_plate", False):
-                plate = torch.stack([item.background for item in items if item.background is not None])
-                given["plate"] = torch.nan_to_num(unit_range(plate.to(self.device))).clamp(0, 1)
+                given["plate"] = self._pictures([item.background for item in items if item.background is not None])
             alpha = self.model(rgb, unit_range(trimap), **given) if self._regions == "full" else self._near(rgb, trimap)
         # Outside of inference mode, so that later stages may change the result in place.
         alpha = torch.where(trimap == FOREGROUND, 1.0, alpha).masked_fill(trimap == BACKGROUND, 0.0)
         return [one.to(item.trimap.device) for one, item in zip(alpha, items, strict=True)]
+
+    def _pictures(self, frames: list[Tensor]) -> Tensor:
+        """``[B, 3, H, W]`` float32 in 0..1."""
+        pictures = finite_unit_range(torch.stack(frames).to(self.device))
+        # Sources of floats may hold scene-linear highlights, which networks have not learned.
+        return pictures.clamp_(0, 1) if frames[0].is_floating_point() else pictures
 
     def _near(self, rgb: Tensor, trimap: Tensor) -> Tensor:
         new, shared = changed(rgb, trimap), self._regions == "shared"

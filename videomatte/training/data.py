@@ -102,7 +102,7 @@ class Prepared:
         if self.prior is not None:
             with torch.inference_mode():
                 # As the matting stage hands pictures to the embedded model.
-                rgb = add_colour_detail(sample.rgb.float() / 255)
+                rgb = add_colour_detail(sample.rgb.float() / 255, sample.trimap == UNKNOWN)
                 tensors["prior"] = self.prior(rgb, trimap_unit(sample.trimap)).half()
                 tensors["rgb"] = (rgb * 255).round().to(torch.uint8)
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -92,7 +92,7 @@ def draw_pixels(model: EmbeddedMatting, number: int, backdrops: Backdrops) -> Pi
     if not 0.005 < float((trimap == UNKNOWN).float().mean()) < 0.75:
         return None
     with torch.inference_mode():
-        whole, known = add_colour_detail(unit_range(rgb)[None]), trimap_unit(trimap[None])
+        whole, known = add_colour_detail(unit_range(rgb)[None], trimap[None] == UNKNOWN), trimap_unit(trimap[None])
         prior = model.prior(whole, known, plate=plate[None])[0]
         unknown, values = measures(whole[0], known[0], prior[:1], prior[1:4], prior[4:])
     truth = alpha[unknown]
