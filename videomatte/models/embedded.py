@@ -30,8 +30,9 @@ from videomatte.models.blocks import alpha_of_tiles
 from videomatte.models.detail_capture import DetailCapture
 from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.precision import autocast
-from videomatte.models.screen_correction import ScreenCorrection
+from videomatte.models.screen_correction import NEAR, ScreenCorrection
 from videomatte.trimaps.hue import plain_hue, screen_hue
+from videomatte.trimaps.morphology import box_around
 
 __all__ = ["EmbeddedMatting", "load_embedded", "spread_colours", "tile_places"]
 
@@ -125,14 +126,14 @@ class EmbeddedMatting(nn.Module):
         screens = [hue is not None for hue in hues]
         if all(screens):
             return self._before_screens(rgb, trimap, solved, colours)
-        # Colours are enlarged inside of the tiles alone.
-        alpha = self._in_tiles(
-            rgb,
-            trimap,
-            lambda frame, y, x: torch.cat(
-                [_cut(solved, frame, y, x), _filled(_enlarged(colours, rgb.shape[2:], frame, y, x))]
-            ),
-        )
+        height, width = rgb.shape[2:]
+
+        def prior_of(frame: int, y: int, x: int) -> Tensor:
+            inside = slice(y, min(y + TILE, height)), slice(x, min(x + TILE, width))
+            # Colours are enlarged inside of the tiles alone.
+            return torch.cat([_cut(solved, frame, y, x), _filled(_enlarged(colours[frame], *inside))])
+
+        alpha = self._in_tiles(rgb, trimap, prior_of)
         for frame in (number for number, screen in enumerate(screens) if screen):
             one = slice(frame, frame + 1)
             alpha[one] = self._before_screens(rgb[one], trimap[one], solved[one], colours[one])
@@ -140,11 +141,15 @@ class EmbeddedMatting(nn.Module):
 
     def _before_screens(self, rgb: Tensor, trimap: Tensor, solved: Tensor, colours: Tensor) -> Tensor:
         """As :meth:`forward`, given the solver's alpha and the known colours at a quarter of the size."""
-        alphas = []
-        for picture, known, alpha, small in zip(rgb, trimap, solved, colours, strict=True):
-            front, back = torch.split(_whole(small[None], rgb.shape[2:])[0], 3)
-            alphas.append(self.screen(picture, known, alpha, front, back))
-        return torch.stack(alphas)
+        result = trimap.round()
+        for alpha, picture, known, one, small in zip(result, rgb, trimap, solved, colours, strict=True):
+            box = box_around(((known > 0.25) & (known < 0.75))[0], max(NEAR))  # the correction sees no further
+            if box is not None:
+                rows, columns = (slice(s.start, min(s.stop, n)) for s, n in zip(box, known.shape[1:], strict=True))
+                front, back = torch.split(_enlarged(small, rows, columns), 3)
+                planes = (all_of[:, rows, columns] for all_of in (picture, known, one))
+                alpha[:, rows, columns] = self.screen(*planes, front, back)
+        return result
 
     def prior(self, rgb: Tensor, trimap: Tensor, initial: Tensor | None = None, plate: Tensor | None = None) -> Tensor:
         """What is known before the network looks: nothing here is learned.
@@ -319,15 +324,19 @@ def _cut(planes: Tensor, frame: int, y: int, x: int) -> Tensor:
     return _filled(planes[frame, :, y : y + TILE, x : x + TILE])
 
 
-def _enlarged(small: Tensor, size: torch.Size, frame: int, y: int, x: int) -> Tensor:
-    """What lies in a tile, ``[C, ≤ TILE, ≤ TILE]``, of ``[B, C, ⌈H / 4⌉, ⌈W / 4⌉]`` enlarged to H × W; bilinear."""
-    rows, columns = (
-        torch.arange(start // SHRUNK - 1, (start + TILE) // SHRUNK + 1, device=small.device).clamp(0, length - 1)
-        for start, length in ((y, small.shape[2]), (x, small.shape[3]))
+def _enlarged(small: Tensor, rows: slice, columns: slice) -> Tensor:
+    """What lies in some rows and columns, ``[C, h, w]``, of ``[C, ⌈H / 4⌉, ⌈W / 4⌉]`` enlarged to H × W; bilinear."""
+    firsts = [part.start // SHRUNK - 1 for part in (rows, columns)]
+    y, x = (
+        torch.arange(first, (part.stop - 1) // SHRUNK + 2, device=small.device).clamp(0, length - 1)
+        for part, first, length in zip((rows, columns), firsts, small.shape[1:], strict=True)
     )
-    part = small[frame, :, rows[:, None], columns]
-    large = F.interpolate(part[None], scale_factor=SHRUNK, mode="bilinear", align_corners=False)[0]
-    return large[:, SHRUNK:-SHRUNK, SHRUNK:-SHRUNK][:, : size[0] - y, : size[1] - x]
+    large = F.interpolate(small[None, :, y[:, None], x], scale_factor=SHRUNK, mode="bilinear", align_corners=False)[0]
+    rows, columns = (
+        slice(part.start - first * SHRUNK, part.stop - first * SHRUNK)
+        for part, first in zip((rows, columns), firsts, strict=True)
+    )
+    return large[:, rows, columns]
 
 
 def _filled(tile: Tensor) -> Tensor:

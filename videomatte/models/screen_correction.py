@@ -18,7 +18,7 @@ from videomatte.pixels import pixels_at, places_of
 from videomatte.trimaps.morphology import box_around
 from videomatte.windows import box_mean
 
-__all__ = ["MEASURES", "ScreenCorrection", "measures"]
+__all__ = ["MEASURES", "NEAR", "ScreenCorrection", "measures"]
 
 NEAR = (1, 3, 10, 28)
 """Pixels to each side over which alphas are averaged."""
@@ -73,7 +73,7 @@ class ScreenCorrection(nn.Module):
         unknown, values = measures(rgb, trimap, solved, foreground, background)
         alpha = trimap.round()
         corrections = [self.correction(part) for part in torch.split(values, PIXELS_AT_ONCE)]
-        alpha[unknown] = (solved[unknown] + torch.cat(corrections)).clamp_(0, 1)
+        alpha[unknown] = (values[:, 0] + torch.cat(corrections)).clamp_(0, 1)
         return alpha
 
     def correction(self, values: Tensor) -> Tensor:
