@@ -26,7 +26,7 @@ MEASURES = 24
 """Numbers that a pixel is described by."""
 HIDDEN = 64
 """Width of the two hidden layers."""
-PIXELS_AT_ONCE = 1 << 16
+PIXELS_AT_ONCE = 1 << 14
 """Pixels the perceptron works on together: bounds the memory of its layers."""
 LEAST = 0.003
 """Least square that is divided by, of colours in lengths of the screen's: closer ones are told apart by noise alone."""
@@ -133,7 +133,8 @@ def measures(
 
     here = [alpha, of_front, 1 - of_back, keyed, between, across_c, along_f, across_f, excess]
     here.append((luma_f - luma_b) / strength)
-    return unknown, torch.stack(here + _around(trimap, unknown, alpha, keyed, between), dim=1)
+    # Each measure's numbers one after the other in memory.
+    return unknown, torch.stack(here + _around(trimap, unknown, alpha, keyed, between)).T
 
 
 def _length(colours: Tensor) -> Tensor:
