@@ -36,7 +36,7 @@ WINDOW = 3
 """Side of the windows in which colour is fitted, in pixels of half the size."""
 NOISE, COLOUR_NOISE = 1e-4, 1e-5
 """Variances of brightness and of colour that count as none: 2.5 and 0.8 steps of 8 bits, squared."""
-ROWS = 64
+ROWS = 128
 """Rows worked on at once, from the leftmost to the rightmost of their pixels that are asked for."""
 AROUND, CONTEXT = 16, 6
 """Pixels around what is asked for that get their detail, too, and those around these that they depend on; even."""
@@ -77,9 +77,8 @@ def _add(picture: Tensor, asked: Tensor, *, repeated: bool) -> None:
     parts = list[tuple[tuple[slice, slice], Tensor]]()
     found, expected = picture.new_zeros(2)
     for inner, outer in _parts(asked, picture.shape[1:]):
-        luma, colour = _luma_and_colour(picture[None, :, *outer])
         rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-        predicted, present = (detail[0, :, rows, columns] for detail in _details(luma, colour))
+        predicted, present = (detail[:, rows, columns] for detail in _details(picture[:, *outer]))
         parts.append((inner, predicted - present if repeated else predicted))
         found += (predicted * present).sum()
         expected += predicted.square().sum()
@@ -120,19 +119,19 @@ def _parts(asked: Tensor, size: torch.Size) -> Iterator[tuple[tuple[slice, slice
             )
 
 
-def _luma_and_colour(rgb: Tensor) -> tuple[Tensor, Tensor]:
-    """``[B, 1, h, w]``, and how far red and blue are from it, ``[B, 2, h, w]``."""
-    luma = (rgb * rgb.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
-    return luma, rgb[:, ::2] - luma
-
-
-def _details(luma: Tensor, colour: Tensor) -> tuple[Tensor, Tensor]:
-    """Colour's detail as brightness has it, and as it is: ``[B, 2, h, w]``."""
-    planes = torch.cat([luma, colour], dim=1)
-    small = (planes[..., ::2, ::2] + planes[..., ::2, 1::2] + planes[..., 1::2, ::2] + planes[..., 1::2, 1::2]) / 4
-    details = planes - interpolate(interpolate(small, 2, 3, co_sited=False), 2, 2, co_sited=False)
-    slope = F.interpolate(_slope(small[:, :1], small[:, 1:]), scale_factor=2, mode="bilinear", align_corners=False)
-    return slope * details[:, :1], details[:, 1:]
+def _details(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """Of ``[3, h, w]``, both sides even, red's and blue's difference from brightness: ``[2, h, w]``, its detail as
+    brightness has it, and as it is."""
+    planes = torch.empty_like(rgb)
+    luma, colour = planes[:1], planes[1:]
+    torch.mul(rgb[:1], LUMA[0], out=luma).add_(rgb[1:2], alpha=LUMA[1]).add_(rgb[2:], alpha=LUMA[2])
+    torch.sub(rgb[::2], luma, out=colour)
+    rows = planes[:, ::2] + planes[:, 1::2]
+    small = (rows[..., ::2] + rows[..., 1::2]) / 4
+    details = planes - interpolate(interpolate(small, 2, 2, co_sited=False), 2, 1, co_sited=False)
+    slope = _slope(small[None, :1], small[None, 1:])
+    slope = F.interpolate(slope, scale_factor=2, mode="bilinear", align_corners=False)[0]
+    return slope.mul_(details[:1]), details[1:]
 
 
 def _slope(luma: Tensor, colour: Tensor) -> Tensor:

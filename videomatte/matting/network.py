@@ -16,7 +16,7 @@ from videomatte.matting.changes import changed
 from videomatte.matting.colour_detail import add_colour_detail
 from videomatte.matting.plan import most_frames, peak_bytes, room_bytes
 from videomatte.models.heap import give_back_freed_memory
-from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN, MatteFrame, TrimapFrame, finite_unit_range, unit_range
+from videomatte.types import UNKNOWN, MatteFrame, TrimapFrame, finite_unit_range, unit_range
 
 __all__ = ["NetworkMatting", "Regions"]
 
@@ -133,17 +133,18 @@ class NetworkMatting:
 
     def _alphas(self, items: list[TrimapFrame]) -> list[Tensor]:
         """``[1, H, W]`` float32 each, on the frame's device."""
+        trimap = torch.stack([item.trimap for item in items]).to(self.device)
+        unknown, levels = trimap == UNKNOWN, unit_range(trimap)
         with torch.inference_mode():
             rgb = self._pictures([item.frame.rgb for item in items])
-            trimap = torch.stack([item.trimap for item in items]).to(self.device)
             if getattr(self.model, "wants_colour_detail", False):
-                rgb = add_colour_detail(rgb, trimap == UNKNOWN)
+                rgb = add_colour_detail(rgb, unknown)
             given = {}
             if items[0].background is not None and getattr(self.model, "takes_plate", False):
                 given["plate"] = self._pictures([item.background for item in items if item.background is not None])
-            alpha = self.model(rgb, unit_range(trimap), **given) if self._regions == "full" else self._near(rgb, trimap)
+            alpha = self.model(rgb, levels, **given) if self._regions == "full" else self._near(rgb, trimap)
         # Outside of inference mode, so that later stages may change the result in place.
-        alpha = torch.where(trimap == FOREGROUND, 1.0, alpha).masked_fill(trimap == BACKGROUND, 0.0)
+        alpha = torch.where(unknown, alpha, levels)
         return [one.to(item.trimap.device) for one, item in zip(alpha, items, strict=True)]
 
     def _pictures(self, frames: list[Tensor]) -> Tensor:
