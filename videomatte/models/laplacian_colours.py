@@ -48,8 +48,10 @@ _CANDIDATES = 9
 """Alphas that are weighed, evenly spaced from 0 to 1."""
 _LEAST_VARIANCE = 0.01
 """Of an alpha found here, however well it explains the colour: the Gaussians are none too good."""
-_SAMPLES = CELL // 2
-"""Rows and columns of a cell that are looked at for the sure colours."""
+_STEP = 4
+"""One in so many rows and columns is looked at for the sure colours."""
+_SAMPLES = CELL // _STEP
+"""Rows and columns of a cell that are looked at."""
 
 
 def sure_colours(rgb: Tensor, unknown: Tensor, foreground: Tensor, cells: Cells, plate: Tensor | None = None) -> Tensor:
@@ -88,11 +90,13 @@ def sure_colours(rgb: Tensor, unknown: Tensor, foreground: Tensor, cells: Cells,
 
 
 def _samples(planes: Tensor, cells: Cells) -> Tensor:
-    """``[B, C, 4 h, 4 w]``: every second row and column, which tell as much as all, of ``[B, C, H, W]`` laid out in the
+    """``[B, C, 2 h, 2 w]``: some rows and columns, which tell as much as all do, of ``[B, C, H, W]`` laid out in the
     grid's ``h`` × ``w`` cells; 0 outside of the picture."""
     rows, columns = (_SAMPLES * length for length in cells.lattice.active.shape[1:])
-    some = planes[..., cells.top % 2 :: 2, cells.left % 2 :: 2]
-    top, left = -(-cells.top // 2), -(-cells.left // 2)
+    # The middle of each four in the grid, so that something is seen of low pictures, which lie in their cells' middle.
+    middle = _STEP // 2
+    top, left = (-((middle - offset) // _STEP) for offset in (cells.top, cells.left))
+    some = planes[..., middle + _STEP * top - cells.top :: _STEP, middle + _STEP * left - cells.left :: _STEP]
     return F.pad(some, (left, columns - left - some.shape[3], top, rows - top - some.shape[2]))
 
 
