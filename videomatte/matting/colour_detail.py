@@ -37,7 +37,7 @@ WINDOW = 3
 NOISE, COLOUR_NOISE = 1e-4, 1e-5
 """Variances of brightness and of colour that count as none: 2.5 and 0.8 steps of 8 bits, squared."""
 ROWS = 128
-"""Rows worked on at once, from the leftmost to the rightmost of their pixels that are asked for."""
+"""Rows worked on at once on a CPU, from the leftmost to the rightmost of their pixels that are asked for."""
 AROUND, CONTEXT = 16, 6
 """Pixels around what is asked for that get their detail, too, and those around these that they depend on; even."""
 STEP, SAME = 8 / 255, 2.5 / 255
@@ -106,10 +106,11 @@ def _repeats(picture: Tensor) -> Tensor:
 
 def _parts(asked: Tensor, size: torch.Size) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     """Rows and columns that hold what is asked for, none twice, and those that they depend on besides."""
-    for top in range(0, size[0], ROWS):
-        box = box_around(asked[max(0, top - AROUND) : top + ROWS + AROUND], AROUND)
+    step = ROWS if asked.device.type == "cpu" else size[0]
+    for top in range(0, size[0], step):
+        box = box_around(asked[max(0, top - AROUND) : top + step + AROUND], AROUND)
         if box is not None:
-            bounds = (top, min(top + ROWS, size[0])), (box[1].start // 2 * 2, min(box[1].stop + 1, size[1]) // 2 * 2)
+            bounds = (top, min(top + step, size[0])), (box[1].start // 2 * 2, min(box[1].stop + 1, size[1]) // 2 * 2)
             yield (
                 (slice(*bounds[0]), slice(*bounds[1])),
                 tuple(  # type: ignore[misc]

@@ -249,14 +249,9 @@ def _elements(q: Tensor, counted: Tensor, weight: Tensor, basis: Tensor, hats: T
         share = counted[some, some] * 2.0
         root = share.sqrt()
         for tap, (dy, dx) in enumerate(_WINDOW):
-            pixels = (
-                ...,
-                slice(1 + colour + dy, 1 + dy + CELL, 2),
-                slice(1 + colour + dx, 1 + dx + CELL, 2),
-                slice(None),
-            )
-            fitted[:, :, colour].addcmul_(q[tap, :, some, some] * root, fields[:, None][pixels])
-            seen[pixels] += share
+            rows, columns = (slice(1 + colour + step, 1 + step + CELL, 2) for step in (dy, dx))
+            fitted[:, :, colour].addcmul_(q[tap, :, some, some] * root, fields[:, None, rows, columns])
+            seen[rows, columns] += share
     seen[REACH : REACH + CELL, REACH : REACH + CELL] += weight
     whole = fields[:, 1:-1, 1:-1] * seen[1:-1, 1:-1].sqrt()
     # xᵀ (1 - Q Qᵀ) x, summed over windows. Cells first by a transposition of two axes, which torch does fast.

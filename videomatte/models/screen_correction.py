@@ -73,6 +73,7 @@ class ScreenCorrection(nn.Module):
         unknown, values = measures(rgb, trimap, solved, foreground, background)
         alpha = trimap.round()
         corrections = [self.correction(part) for part in torch.split(values, PIXELS_AT_ONCE)]
+        # The first measure is the solver's alpha.
         alpha[unknown] = (values[:, 0] + torch.cat(corrections)).clamp_(0, 1)
         return alpha
 
