@@ -145,7 +145,7 @@ class EmbeddedMatting(nn.Module):
         for alpha, picture, known, one, small in zip(result, rgb, trimap, solved, colours, strict=True):
             box = box_around(((known > 0.25) & (known < 0.75))[0], max(NEAR))  # the correction sees no further
             if box is not None:
-                rows, columns = (slice(s.start, min(s.stop, n)) for s, n in zip(box, known.shape[1:], strict=True))
+                rows, columns = box
                 front, back = torch.split(_enlarged(small, rows, columns), 3)
                 planes = (all_of[:, rows, columns] for all_of in (picture, known, one))
                 alpha[:, rows, columns] = self.screen(*planes, front, back)
@@ -162,7 +162,9 @@ class EmbeddedMatting(nn.Module):
             as spread from the sure regions.
         """
         solved = self.solver(rgb, trimap, initial, plate)
-        return torch.cat([solved, _whole(_both_colours(rgb, trimap), rgb.shape[2:])], dim=1)
+        whole = slice(0, rgb.shape[2]), slice(0, rgb.shape[3])
+        colours = torch.stack([_enlarged(small, *whole) for small in _both_colours(rgb, trimap)])
+        return torch.cat([solved, colours], dim=1)
 
     def correct(self, rgb: Tensor, trimap: Tensor, prior: Tensor) -> Tensor:
         """Alpha from what is known: :meth:`refine` on tiles laid over the unknown.
@@ -270,12 +272,6 @@ def spread_colours(rgb: Tensor, known: Tensor) -> Tensor:
 def _both_colours(rgb: Tensor, trimap: Tensor) -> Tensor:
     """``[B, 6, ⌈H / 4⌉, ⌈W / 4⌉]``: foreground and background, spread."""
     return torch.cat([spread_colours(rgb, trimap > 0.75), spread_colours(rgb, trimap < 0.25)], dim=1)
-
-
-def _whole(small: Tensor, size: torch.Size) -> Tensor:
-    """``[B, C, H, W]`` of ``[B, C, ⌈H / 4⌉, ⌈W / 4⌉]``; bilinear."""
-    large = F.interpolate(small, scale_factor=SHRUNK, mode="bilinear", align_corners=False)
-    return large[..., : size[0], : size[1]]
 
 
 def load_embedded(path: Path | None = None) -> EmbeddedMatting:

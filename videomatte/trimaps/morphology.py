@@ -110,7 +110,10 @@ def box_around(mask: Tensor, margin: int = 0) -> tuple[slice, slice] | None:
     lines = [mask.view(torch.uint8).amax(dim).nonzero() for dim in (1, 0)]
     if not len(lines[0]):
         return None
-    rows, columns = (slice(max(0, int(at[0]) - margin), int(at[-1]) + 1 + margin) for at in lines)
+    rows, columns = (
+        slice(max(0, int(at[0]) - margin), min(int(at[-1]) + 1 + margin, length))
+        for at, length in zip(lines, mask.shape, strict=True)
+    )
     return rows, columns
 
 
