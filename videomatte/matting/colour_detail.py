@@ -76,7 +76,11 @@ def _add(picture: Tensor, asked: Tensor, *, repeated: bool) -> None:
     """As :func:`add_colour_detail`, to one picture, ``[3, H, W]``, both sides even."""
     parts = list[tuple[tuple[slice, slice], Tensor]]()
     found, expected = picture.new_zeros(2)
-    for inner, outer in _parts(asked, picture.shape[1:]):
+    for inner in _parts(asked, picture.shape[1:]):
+        outer = [
+            slice(max(0, part.start - CONTEXT), min(part.stop + CONTEXT, length))
+            for part, length in zip(inner, picture.shape[1:], strict=True)
+        ]
         rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
         predicted, present = (detail[:, rows, columns] for detail in _details(picture[:, *outer]))
         parts.append((inner, predicted - present if repeated else predicted))
@@ -104,20 +108,14 @@ def _repeats(picture: Tensor) -> Tensor:
     return alike > NEARLY_ALL * tells.sum((1, 2)).clamp(min=TELLING)
 
 
-def _parts(asked: Tensor, size: torch.Size) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    """Rows and columns that hold what is asked for, none twice, and those that they depend on besides."""
+def _parts(asked: Tensor, size: torch.Size) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns that hold what is asked for, none twice; they begin and end at even ones."""
     step = ROWS if asked.device.type == "cpu" else size[0]
     for top in range(0, size[0], step):
         box = box_around(asked[max(0, top - AROUND) : top + step + AROUND], AROUND)
         if box is not None:
-            bounds = (top, min(top + step, size[0])), (box[1].start // 2 * 2, min(box[1].stop + 1, size[1]) // 2 * 2)
-            yield (
-                (slice(*bounds[0]), slice(*bounds[1])),
-                tuple(  # type: ignore[misc]
-                    slice(max(0, start - CONTEXT), min(stop + CONTEXT, length))
-                    for (start, stop), length in zip(bounds, size, strict=True)
-                ),
-            )
+            columns = box[1]
+            yield slice(top, min(top + step, size[0])), slice(columns.start // 2 * 2, (columns.stop + 1) // 2 * 2)
 
 
 def _details(rgb: Tensor) -> tuple[Tensor, Tensor]:

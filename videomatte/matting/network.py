@@ -35,8 +35,8 @@ class NetworkMatting:
         model: called as ``model(rgb, trimap) -> alpha`` with ``[B, 3, H, W]`` and ``[B, 1, H, W]`` in 0..1, gives
             ``[B, 1, H, W]``; any height and width. One with a true ``takes_plate`` is called with ``plate``, too,
             ``[B, 3, H, W]`` in 0..1, where the background is known. One with a true ``wants_colour_detail`` is given
-            pictures with as much of it as brightness has (:mod:`videomatte.matting.colour_detail`); others, which were
-            trained elsewhere, pictures as they are.
+            pictures with as much of it as brightness has around the unknown (:mod:`videomatte.matting.colour_detail`);
+            others, which were trained elsewhere, pictures as they are.
         device: where the model is.
         batch: most frames computed together. More keeps a GPU busier and takes as much more memory.
         regions: ``auto`` asks a model that has one for ``near_unknown(rgb, trimap, wanted, shared=False) -> alpha``,
@@ -142,7 +142,7 @@ class NetworkMatting:
             given = {}
             if items[0].background is not None and getattr(self.model, "takes_plate", False):
                 given["plate"] = self._pictures([item.background for item in items if item.background is not None])
-            alpha = self.model(rgb, levels, **given) if self._regions == "full" else self._near(rgb, trimap)
+            alpha = self.model(rgb, levels, **given) if self._regions == "full" else self._near(rgb, levels)
         # Outside of inference mode, so that later stages may change the result in place.
         alpha = torch.where(unknown, alpha, levels)
         return [one.to(item.trimap.device) for one, item in zip(alpha, items, strict=True)]
@@ -157,7 +157,7 @@ class NetworkMatting:
         new, shared = changed(rgb, trimap), self._regions == "shared"
         if not shared:  # all of a picture is context for the rest
             new = new.flatten(1).any(1)[:, None, None, None].expand_as(new)
-        alpha: Tensor = self.model.near_unknown(rgb, unit_range(trimap), new, shared=shared)  # type: ignore[attr-defined]
+        alpha: Tensor = self.model.near_unknown(rgb, trimap, new, shared=shared)  # type: ignore[attr-defined]
         for here, before, is_new in zip(alpha[1:], alpha[:-1], new[1:], strict=True):
             here.copy_(torch.where(is_new, here, before))
         return alpha
