@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from videomatte.io.colour import planes_to_rgb, rgb_to_planes
 from videomatte.io.pixel_layout import ChromaSiting, pixel_layout
 from videomatte.matting import colour_detail
-from videomatte.matting.colour_detail import ROWS, _repeats
+from videomatte.matting.colour_detail import _repeats
 from videomatte.scenes import random_scene, render
+from videomatte.trimaps.morphology import BAND
 from videomatte.types import Colour
 
 BT709 = Colour(matrix=1, full_range=False)
@@ -146,17 +147,17 @@ def test_bands_leave_no_seam_and_frames_are_alone() -> None:
 
 def test_detail_is_added_where_it_is_asked_for() -> None:
     """As everywhere but for how much is lacking, which is measured where it is added; in the rest nothing changes."""
-    rgb = stored(strands(3 * ROWS + 10, 301), "yuv420p")[None]
+    rgb = stored(strands(3 * BAND + 10, 301), "yuv420p")[None]
     asked = torch.zeros_like(rgb[:, :1], dtype=torch.bool)
-    asked[..., ROWS - 5 : ROWS + 20, 101:160] = True  # across two bands
-    asked[..., 2 * ROWS + 30, 300] = True
+    asked[..., BAND - 5 : BAND + 20, 101:160] = True  # across two bands
+    asked[..., 2 * BAND + 30, 300] = True
     some = colour_detail.add_colour_detail(rgb, asked)
     near = F.max_pool2d(asked.float(), 2 * colour_detail.AROUND + 1, 1, colour_detail.AROUND) > 0
     added, all_added = some - rgb, add_colour_detail(rgb) - rgb
     ratio = (added * all_added * asked).sum() / (all_added.square() * asked).sum()
     assert 0.8 < ratio < 1.25
     assert ((added - ratio * all_added).abs() * near).max() < 0.005  # cut off at 0 and 1
-    far = F.max_pool2d(asked.float(), (4 * ROWS + 1, 65), 1, (2 * ROWS, 32)) == 0
+    far = F.max_pool2d(asked.float(), (4 * BAND + 1, 65), 1, (2 * BAND, 32)) == 0
     assert far.any()
     assert not (added * far).any()
     assert torch.equal(colour_detail.add_colour_detail(rgb, torch.zeros_like(asked)), rgb)

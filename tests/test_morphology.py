@@ -5,7 +5,9 @@ import torch
 
 from videomatte.errors import ShapeError
 from videomatte.trimaps.morphology import (
+    BAND,
     box_around,
+    boxes_around,
     dilate,
     dilate_square,
     erode,
@@ -137,3 +139,16 @@ def test_the_box_around_a_mask_is_scipys_and_its_margin_ends_at_the_border() -> 
     (expected,) = scipy.ndimage.find_objects(mask.int().numpy())
     assert box_around(mask) == expected
     assert mask[box_around(mask, 5)].shape == (37, 37)  # from row 0, of which 3 are missing above
+
+
+@pytest.mark.parametrize("margin", [0, 9])
+def test_boxes_around_a_mask_hold_all_that_is_near_once(margin: int) -> None:
+    mask = torch.zeros(2 * BAND + 30, 90, dtype=torch.bool)
+    mask[5, 20:60] = mask[BAND - 3, 80] = mask[2 * BAND + 29, 3] = True
+    times = torch.zeros(mask.shape)
+    for rows, columns in boxes_around(mask, margin):
+        times[rows, columns] += 1
+    assert times.max() == 1
+    assert times[torch.from_numpy(scipy.ndimage.maximum_filter(mask.numpy(), 2 * margin + 1))].min() == 1
+    assert times[BAND : 2 * BAND, 4 + margin : 80 - margin].max() == 0, "nothing is there"
+    assert not list(boxes_around(torch.zeros(7, 9, dtype=torch.bool)))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.ndimage import uniform_filter
 
 from pipelines.train_screen import train_screen
 from videomatte.errors import UsageError
@@ -16,7 +17,7 @@ from videomatte.scenes import random_scene, render
 from videomatte.training.backdrops import Backdrops
 from videomatte.training.screen_correction import STRENGTH, Pixels, draw_pixels, fit_correction
 from videomatte.trimaps.hue import chroma, plain_hue
-from videomatte.trimaps.morphology import trimap_from_alpha
+from videomatte.trimaps.morphology import BAND, trimap_from_alpha
 
 HEIGHT, WIDTH = 60, 90
 BROWN, GREEN, GREY = ((0.5, 0.35, 0.3), (0.1, 0.6, 0.2), (0.5, 0.5, 0.5))
@@ -72,6 +73,19 @@ def test_means_around_a_pixel_are_those_of_its_square() -> None:
     assert values[number, 10] == pytest.approx(float(three.mean()), abs=1e-5)
     assert values[number, 12] == pytest.approx(float(square.mean()), abs=1e-5)
     assert values[number, 15] == pytest.approx(float(square.std(correction=0)), abs=1e-5)
+
+
+def test_no_mean_is_cut_off_where_pictures_are_worked_on_in_parts() -> None:
+    """Every unknown pixel of a picture of several bands, by SciPy's filters, which repeat the border as well."""
+    noise = torch.rand(1, 2 * BAND + 40, 70, generator=torch.Generator().manual_seed(3))
+    trimap = (noise * 2).round() / 2
+    trimap[:, BAND : 2 * BAND, 30:] = 1
+    plain = flat(GREEN, *noise.shape[1:])
+    unknown, values = measures(plain, trimap, noise, flat(BROWN, *noise.shape[1:]), plain)
+    solved = torch.where(trimap == 0.5, noise, trimap)[0].double().numpy()
+    for number, reach in ((10, 1), (12, 3), (17, 10), (22, 28)):
+        expected = torch.from_numpy(uniform_filter(solved, 2 * reach + 1, mode="nearest"))[unknown[0]]
+        assert (values[:, number] - expected).abs().max() < 1e-6  # float32
 
 
 def test_untrained_it_corrects_nothing() -> None:

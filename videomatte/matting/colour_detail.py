@@ -18,14 +18,12 @@ Matting", 2006 (colours of a small window lie on a line).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from videomatte.io.chroma import interpolate
-from videomatte.trimaps.morphology import box_around
+from videomatte.trimaps.morphology import boxes_around
 from videomatte.windows import square_sums
 
 __all__ = ["add_colour_detail"]
@@ -36,8 +34,6 @@ WINDOW = 3
 """Side of the windows in which colour is fitted, in pixels of half the size."""
 NOISE, COLOUR_NOISE = 1e-4, 1e-5
 """Variances of brightness and of colour that count as none: 2.5 and 0.8 steps of 8 bits, squared."""
-ROWS = 128
-"""Rows worked on at once on a CPU, from the leftmost to the rightmost of their pixels that are asked for."""
 AROUND, CONTEXT = 16, 6
 """Pixels around what is asked for that get their detail, too, and those around these that they depend on; even."""
 STEP, SAME = 8 / 255, 2.5 / 255
@@ -74,15 +70,16 @@ def add_colour_detail(rgb: Tensor, asked: Tensor) -> Tensor:
 
 def _add(picture: Tensor, asked: Tensor, *, repeated: bool) -> None:
     """As :func:`add_colour_detail`, to one picture, ``[3, H, W]``, both sides even."""
-    parts = list[tuple[tuple[slice, slice], Tensor]]()
+    parts = list[tuple[list[slice], Tensor]]()
     found, expected = picture.new_zeros(2)
-    for inner in _parts(asked, picture.shape[1:]):
+    for box in boxes_around(asked, AROUND):
+        inner = [slice(part.start // 2 * 2, (part.stop + 1) // 2 * 2) for part in box]
         outer = [
             slice(max(0, part.start - CONTEXT), min(part.stop + CONTEXT, length))
             for part, length in zip(inner, picture.shape[1:], strict=True)
         ]
-        rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-        predicted, present = (detail[:, rows, columns] for detail in _details(picture[:, *outer]))
+        within = [slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)]
+        predicted, present = (detail[:, *within] for detail in _details(picture[:, *outer]))
         parts.append((inner, predicted - present if repeated else predicted))
         found += (predicted * present).sum()
         expected += predicted.square().sum()
@@ -106,16 +103,6 @@ def _repeats(picture: Tensor) -> Tensor:
     tells = (F.pad(steps, (1, 0)) | F.pad(steps, (0, 1))) & ~cut
     alike = (tells & (spread <= SAME)).sum((1, 2))
     return alike > NEARLY_ALL * tells.sum((1, 2)).clamp(min=TELLING)
-
-
-def _parts(asked: Tensor, size: torch.Size) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns that hold what is asked for, none twice; they begin and end at even ones."""
-    step = ROWS if asked.device.type == "cpu" else size[0]
-    for top in range(0, size[0], step):
-        box = box_around(asked[max(0, top - AROUND) : top + step + AROUND], AROUND)
-        if box is not None:
-            columns = box[1]
-            yield slice(top, min(top + step, size[0])), slice(columns.start // 2 * 2, (columns.stop + 1) // 2 * 2)
 
 
 def _details(rgb: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from videomatte.models.precision import Float32Linear
-from videomatte.pixels import pixels_at, places_of
-from videomatte.trimaps.morphology import box_around
-from videomatte.windows import box_mean
+from videomatte.pixels import pixels_at, places_of, put_at
+from videomatte.trimaps.morphology import boxes_around
+from videomatte.windows import square_sums
 
 __all__ = ["MEASURES", "NEAR", "ScreenCorrection", "measures"]
 
@@ -135,7 +136,10 @@ def measures(
     here = [alpha, of_front, 1 - of_back, keyed, between, across_c, along_f, across_f, excess]
     here.append((luma_f - luma_b) / strength)
     # Each measure's numbers one after the other in memory.
-    return unknown, torch.stack(here + _around(trimap, unknown, alpha, keyed, between)).T
+    values = alpha.new_empty(MEASURES, len(alpha))
+    torch.stack(here, out=values[: len(here)])
+    _look_around(trimap, unknown, torch.stack([alpha, keyed, between]).clamp_(0, 1), values[len(here) :])
+    return unknown, values.T
 
 
 def _length(colours: Tensor) -> Tensor:
@@ -143,21 +147,40 @@ def _length(colours: Tensor) -> Tensor:
     return colours.square().sum(0).sqrt()
 
 
-def _around(trimap: Tensor, unknown: Tensor, *kinds: Tensor) -> list[Tensor]:
-    """Means of each kind of alpha over squares, and deviations over those of middle size, at the unknown pixels."""
-    rows, columns = box_around(unknown[0], max(NEAR)) or (slice(None), slice(None))  # nothing further out is looked at
-    known, places = trimap[:, rows, columns].contiguous(), places_of(unknown[:, rows, columns])
-    planes = [known.flatten().index_copy(0, places, alpha.clamp(0, 1)).view_as(known) for alpha in kinds]
+def _look_around(trimap: Tensor, unknown: Tensor, alphas: Tensor, out: Tensor) -> None:
+    """Means of each kind of alpha over squares, and deviations over those of middle size, at the unknown pixels.
+
+    Args:
+        trimap, unknown: ``[1, H, W]``.
+        alphas: ``[3, N]`` in 0..1.
+        out: ``[.., N]``, is written over.
+    """
+    reach = max(NEAR)
+    planes = put_at(trimap.expand(len(alphas), -1, -1), places_of(unknown), alphas)
+    planes = F.pad(planes, [reach] * 4, mode="replicate")
+    first = 0
+    for rows, columns in boxes_around(unknown[0]):
+        places = places_of(unknown[:, rows, columns])
+        within = planes[:, rows.start : rows.stop + 2 * reach, columns.start : columns.stop + 2 * reach]
+        out[:, first : first + len(places)] = _around(within, places)
+        first += len(places)
+
+
+def _around(planes: Tensor, places: Tensor) -> Tensor:
+    """The same in a box, given its planes and what lies around it, ``[3, H + 56, W + 56]``."""
 
     def mean(plane: Tensor, reach: int) -> Tensor:
-        return box_mean(plane, reach).flatten().index_select(0, places)
+        skip, side = max(NEAR) - reach, 2 * reach + 1
+        rows, columns = (slice(skip, length - skip) for length in plane.shape)
+        return square_sums(plane[rows, columns], side).flatten().index_select(0, places) / side**2
 
     found = []
+    squares = planes[:2].square()
     for reach in NEAR:
         means = [mean(plane, reach) for plane in planes[:2]]
         found += means
         if reach in NEAR[1:3]:
-            squares = [mean(plane.square(), reach) for plane in planes[:2]]
+            of_squares = [mean(plane, reach) for plane in squares]
             found.append(mean(planes[2], reach))
-            found += [(s - m.square()).clamp(min=0).sqrt() for s, m in zip(squares, means, strict=True)]
-    return found
+            found += [(s - m.square()).clamp(min=0).sqrt() for s, m in zip(of_squares, means, strict=True)]
+    return torch.stack(found)

@@ -7,6 +7,7 @@ disc's half-width √(r² - dy²), is laid over itself dy rows further up and do
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -15,8 +16,20 @@ from torch.nn import functional as F
 from videomatte.errors import ShapeError
 from videomatte.types import BACKGROUND, FOREGROUND, UNKNOWN
 
-__all__ = ["box_around", "dilate", "dilate_square", "erode", "trimap_from_alpha", "trimap_from_mask", "trimap_of"]
+__all__ = [
+    "BAND",
+    "box_around",
+    "boxes_around",
+    "dilate",
+    "dilate_square",
+    "erode",
+    "trimap_from_alpha",
+    "trimap_from_mask",
+    "trimap_of",
+]
 
+BAND = 128
+"""Rows of a picture that stay in a CPU's cache, with all that is made of them."""
 OPAQUE, TRANSPARENT = 253.5 / 255, 1.5 / 255
 """Alphas surely in front and surely behind: the last 8-bit step at either end is dirt more often than softness."""
 
@@ -115,6 +128,26 @@ def box_around(mask: Tensor, margin: int = 0) -> tuple[slice, slice] | None:
         for at, length in zip(lines, mask.shape, strict=True)
     )
     return rows, columns
+
+
+def boxes_around(mask: Tensor, margin: int = 0) -> Iterator[tuple[slice, slice]]:
+    """Boxes as :func:`box_around`'s that together hold a mask and some pixels around it; none has a pixel in common.
+
+    On a CPU the picture is cut into bands of 128 rows, and what holds nothing is left out; elsewhere there is one box.
+
+    Args:
+        mask: ``[H, W]`` bool.
+        margin: pixels to each side, as far as the picture goes.
+
+    Convention:
+        Whole bands, which begin at multiples of 128, from the top down.
+    """
+    height = len(mask)
+    step = BAND if mask.device.type == "cpu" else height
+    for top in range(0, height, step):
+        box = box_around(mask[max(0, top - margin) : top + step + margin], margin)
+        if box is not None:
+            yield slice(top, min(top + step, height)), box[1]
 
 
 def trimap_of(foreground: Tensor, background: Tensor) -> Tensor:
