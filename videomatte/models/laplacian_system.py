@@ -168,32 +168,34 @@ def _windows(rgb: Tensor, epsilon: float) -> Tensor:
         ``[9, 4, 10, 10, n]``: for each pixel of a window its row of Q.
     """
     span = HALO - 2
-    taps = torch.stack([rgb[:, dy : dy + span, dx : dx + span] for dy, dx in _WINDOW])
+    q = rgb.new_empty(len(_WINDOW), 4, span, span, rgb.shape[-1])
+    q[:, 0] = 1 / 3
+    taps = q[:, 1:]
+    for tap, (dy, dx) in zip(taps, _WINDOW, strict=True):
+        tap.copy_(rgb[:, dy : dy + span, dx : dx + span])
     taps -= taps.mean(0)
     red, green, blue = taps.unbind(1)
     floor = epsilon / 9
 
     def covariance(a: Tensor, b: Tensor) -> Tensor:
+        total = a[0] * b[0]
+        for one, other in zip(a[1:], b[1:], strict=True):
+            total.addcmul_(one, other)
         # In float64, where there is any, so that subtracting pivots leaves more than rounding errors.
-        total = (a * b).sum(0)
-        return (total if total.device.type == "mps" else total.double()) / 9
+        return (total if total.device.type == "mps" else total.double()).div_(9)
 
     # Σ = L D Lᵀ; rows of Q hold D^-½ L^-1 c.
-    rr, gg, bb = (covariance(c, c) + floor for c in (red, green, blue))
+    rr, gg, bb = (covariance(c, c).add_(floor) for c in (red, green, blue))
     rg, rb, gb = covariance(red, green), covariance(red, blue), covariance(green, blue)
     l10, l20 = rg / rr, rb / rr
-    d1 = (gg - l10 * rg).clamp(min=floor)
-    e21 = gb - l10 * rb
+    d1 = gg.addcmul_(l10, rg, value=-1).clamp_(min=floor)
+    e21 = gb.addcmul_(l10, rb, value=-1)
     l21 = e21 / d1
-    d2 = (bb - l20 * rb - l21 * e21).clamp(min=floor)
+    d2 = bb.addcmul_(l20, rb, value=-1).addcmul_(l21, e21, value=-1).clamp_(min=floor)
     l10, l20, l21 = l10.float(), l20.float(), l21.float()
-
-    q = torch.empty(9, 4, *l10.shape, device=rgb.device)
-    q[:, 0] = 1 / 3
-    torch.mul(red, rr.rsqrt().float() / 3, out=q[:, 1])
-    green = green - l10 * red
-    torch.mul(green, d1.rsqrt().float() / 3, out=q[:, 2])
-    torch.mul(blue - l20 * red - l21 * green, d2.rsqrt().float() / 3, out=q[:, 3])
+    green.addcmul_(l10, red, value=-1)
+    blue.addcmul_(l20, red, value=-1).addcmul_(l21, green, value=-1)
+    taps *= torch.stack([rr, d1, d2]).rsqrt_().div_(3).float()
     return q
 
 
@@ -201,14 +203,16 @@ def _coefficients(q: Tensor, inner: Tensor) -> Tensor:
     """``[5, 5, 8, 8, n]``: rows of the matting Laplacian for each cell's pixels, from ``Q`` of the windows that are
     inside of the picture, ``[10, 10, n]`` bool."""
     n = q.shape[-1]
+    means = inner / 9.0  # what the constant column makes of any two pixels
     if not inner.all():
         q = q * inner
     stencil = torch.zeros(_STENCIL, _STENCIL, CELL, CELL, n, device=q.device)
     for tap, (dy, dx) in enumerate(_WINDOW):
         # The windows of which each pixel of the cell is this tap, and what they tie it to.
-        windows = q[:, :, 2 - dy : 2 - dy + CELL, 2 - dx : 2 - dx + CELL]
-        ties = windows[:, 0] * windows[tap, 0]
-        for term in (1, 2, 3):
+        rows, columns = slice(2 - dy, 2 - dy + CELL), slice(2 - dx, 2 - dx + CELL)
+        windows = q[:, :, rows, columns]
+        ties = torch.addcmul(means[rows, columns], windows[:, 1], windows[tap, 1])
+        for term in (2, 3):
             ties.addcmul_(windows[:, term], windows[tap, term])
         stencil[2 - dy : 5 - dy, 2 - dx : 5 - dx] -= ties.reshape(3, 3, CELL, CELL, n)
     # Rows of a Laplacian sum to zero; made so, they do in spite of rounding.
@@ -247,11 +251,11 @@ def _elements(q: Tensor, counted: Tensor, weight: Tensor, basis: Tensor, hats: T
     for colour in (0, 1):
         some = slice(1 + colour, 1 + CELL, 2)
         share = counted[some, some] * 2.0
-        root = share.sqrt()
         for tap, (dy, dx) in enumerate(_WINDOW):
             rows, columns = (slice(1 + colour + step, 1 + step + CELL, 2) for step in (dy, dx))
-            fitted[:, :, colour].addcmul_(q[tap, :, some, some] * root, fields[:, None, rows, columns])
+            fitted[:, :, colour].addcmul_(q[tap, :, some, some], fields[:, None, rows, columns])
             seen[rows, columns] += share
+        fitted[:, :, colour] *= share.sqrt()
     seen[REACH : REACH + CELL, REACH : REACH + CELL] += weight
     whole = fields[:, 1:-1, 1:-1] * seen[1:-1, 1:-1].sqrt()
     # xᵀ (1 - Q Qᵀ) x, summed over windows. Cells first by a transposition of two axes, which torch does fast.
