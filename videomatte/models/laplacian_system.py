@@ -159,22 +159,18 @@ def _apply(stencil: Tensor, halo: Tensor) -> Tensor:
 
 
 def _windows(rgb: Tensor, epsilon: float) -> Tensor:
-    """``Q`` of the windows centred in and right around each cell.
+    """``Q``, but for its constant column, of the windows centred in and right around each cell.
 
     Args:
         rgb: ``[3, 12, 12, n]``.
 
     Returns:
-        ``[9, 4, 10, 10, n]``: for each pixel of a window its row of Q.
+        ``[9, 3, 10, 10, n]``: for each pixel of a window its row of Q.
     """
     span = HALO - 2
-    q = rgb.new_empty(len(_WINDOW), 4, span, span, rgb.shape[-1])
-    q[:, 0] = 1 / 3
-    taps = q[:, 1:]
-    for tap, (dy, dx) in zip(taps, _WINDOW, strict=True):
-        tap.copy_(rgb[:, dy : dy + span, dx : dx + span])
-    taps -= taps.mean(0)
-    red, green, blue = taps.unbind(1)
+    q = torch.stack([rgb[:, dy : dy + span, dx : dx + span] for dy, dx in _WINDOW])
+    q -= q.mean(0)
+    red, green, blue = q.unbind(1)
     floor = epsilon / 9
 
     def covariance(a: Tensor, b: Tensor) -> Tensor:
@@ -195,8 +191,7 @@ def _windows(rgb: Tensor, epsilon: float) -> Tensor:
     l10, l20, l21 = l10.float(), l20.float(), l21.float()
     green.addcmul_(l10, red, value=-1)
     blue.addcmul_(l20, red, value=-1).addcmul_(l21, green, value=-1)
-    taps *= torch.stack([rr, d1, d2]).rsqrt_().div_(3).float()
-    return q
+    return q.mul_(torch.stack([rr, d1, d2]).rsqrt_().div_(3).float())
 
 
 def _coefficients(q: Tensor, inner: Tensor) -> Tensor:
@@ -211,8 +206,8 @@ def _coefficients(q: Tensor, inner: Tensor) -> Tensor:
         # The windows of which each pixel of the cell is this tap, and what they tie it to.
         rows, columns = slice(2 - dy, 2 - dy + CELL), slice(2 - dx, 2 - dx + CELL)
         windows = q[:, :, rows, columns]
-        ties = torch.addcmul(means[rows, columns], windows[:, 1], windows[tap, 1])
-        for term in (2, 3):
+        ties = torch.addcmul(means[rows, columns], windows[:, 0], windows[tap, 0])
+        for term in (1, 2):
             ties.addcmul_(windows[:, term], windows[tap, term])
         stencil[2 - dy : 5 - dy, 2 - dx : 5 - dx] -= ties.reshape(3, 3, CELL, CELL, n)
     # Rows of a Laplacian sum to zero; made so, they do in spite of rounding.
@@ -235,7 +230,7 @@ def _elements(q: Tensor, counted: Tensor, weight: Tensor, basis: Tensor, hats: T
     is for, preconditioning, does not ask for more. (Every fourth would be too few: mattes get worse.)
 
     Args:
-        q: ``[9, 4, 10, 10, n]``, of windows centred outside of the picture too, so that its outermost pixels count.
+        q: ``[9, 3, 10, 10, n]``, of windows centred outside of the picture too, so that its outermost pixels count.
         counted: ``[10, 10, n]`` bool, the windows that count.
         weight: ``[8, 8, n]``, of the evidence.
         basis: ``[4, 12, 12, n]``, colours and 1; zero on known pixels.
@@ -253,9 +248,12 @@ def _elements(q: Tensor, counted: Tensor, weight: Tensor, basis: Tensor, hats: T
         share = counted[some, some] * 2.0
         for tap, (dy, dx) in enumerate(_WINDOW):
             rows, columns = (slice(1 + colour + step, 1 + step + CELL, 2) for step in (dy, dx))
-            fitted[:, :, colour].addcmul_(q[tap, :, some, some], fields[:, None, rows, columns])
+            fitted[:, :3, colour].addcmul_(q[tap, :, some, some], fields[:, None, rows, columns])
+            fitted[:, 3, colour] += fields[:, rows, columns]
             seen[rows, columns] += share
-        fitted[:, :, colour] *= share.sqrt()
+        root = share.sqrt()
+        fitted[:, :3, colour] *= root
+        fitted[:, 3, colour] *= root / 3
     seen[REACH : REACH + CELL, REACH : REACH + CELL] += weight
     whole = fields[:, 1:-1, 1:-1] * seen[1:-1, 1:-1].sqrt()
     # xᵀ (1 - Q Qᵀ) x, summed over windows. Cells first by a transposition of two axes, which torch does fast.
