@@ -198,8 +198,9 @@ class EmbeddedMatting(nn.Module):
         images = torch.cat([rgb, foreground, background, trimap, solved, between.clamp(0, 1)], dim=1)
         # Colours, which differ less than alphas do, twice as large.
         images = images.sub_(0.5).mul_(images.new_tensor([4.0] * 9 + [2.0] * 3)[:, None, None])
-        images = images.contiguous(memory_format=torch.channels_last)
-        with autocast(images.device, self.backbone.patch_embed.proj.weight.dtype):
+        dtype = self.backbone.patch_embed.proj.weight.dtype
+        images = images.to(dtype, memory_format=torch.channels_last)
+        with autocast(images.device, dtype):
             features = self.backbone(images)
             if unknown is None:
                 correction: Tensor = self.decoder(features, images)
