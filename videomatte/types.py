@@ -68,7 +68,7 @@ def unit_range(pixels: Tensor) -> Tensor:
             untouched: scene-linear sources may exceed 1).
     """
     if pixels.dtype == torch.uint8:
-        return pixels / 255  # in one pass
+        return pixels.float().div_(255)  # of bytes themselves torch makes two pictures of floats
     if pixels.dtype == torch.uint16:
         return pixels.float().div_(65535)
     return pixels.float()

@@ -33,6 +33,7 @@ from videomatte.models.precision import autocast
 from videomatte.models.screen_correction import NEAR, ScreenCorrection
 from videomatte.trimaps.hue import plain_hue, screen_hue
 from videomatte.trimaps.morphology import box_around
+from videomatte.trimaps.spread import as_weight
 
 __all__ = ["EmbeddedMatting", "load_embedded", "spread_colours", "tile_places"]
 
@@ -247,7 +248,7 @@ def spread_colours(rgb: Tensor, known: Tensor) -> Tensor:
         Where they do not fit, the picture's border is repeated.
     """
     margin = [0, -rgb.shape[3] % SHRUNK, 0, -rgb.shape[2] % SHRUNK]
-    weight = known.to(rgb.dtype)
+    weight = as_weight(known)
     if any(margin):
         rgb, weight = (F.pad(planes, margin, mode="replicate") for planes in (rgb, weight))
     # Rows, then columns: several times faster on a CPU than average pooling.
