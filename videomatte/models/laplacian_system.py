@@ -92,7 +92,8 @@ def assemble(
         rgb: ``[B, 3, H, W]`` float32; NaN and infinity count as black and white.
         unknown, foreground: ``[B, 1, H, W]`` bool, from the trimap.
         epsilon: how much variance of colour counts as none; more gives smoother alpha.
-        evidence: weight of what each pixel's own colour says (:mod:`videomatte.models.laplacian_colours`).
+        evidence: weight of what each pixel's own colour says (:mod:`videomatte.models.laplacian_colours`). Every second
+            pixel is asked, as on a chessboard, and counts twice: it tells as much.
         plate: ``[B, 3, H, W]`` float32, the pictures with the subject gone, where they are known.
     """
     cells = Cells(unknown)
@@ -106,7 +107,8 @@ def assemble(
     position = (torch.arange(HALO, device=device) - REACH + 0.5) / CELL
     side = torch.stack([1 - position, position])
     hats = torch.einsum("ay,bx->abyx", side, side).reshape(4, HALO, HALO, 1)
-    own_hats = hats[:, REACH : REACH + CELL, REACH : REACH + CELL].reshape(4, CELL * CELL).contiguous()
+    own_hats = hats[:, REACH : REACH + CELL, REACH : REACH + CELL]
+    some_hats, own_hats = (planes.reshape(4, -1).contiguous() for planes in (_half(own_hats), own_hats))
 
     if evidence:
         sure = sure_colours(rgb, unknown, foreground, cells, plate).reshape(18, -1)
@@ -132,12 +134,15 @@ def assemble(
         right[..., part] = -_apply(coefficients, (known_as == 2).float())
         weight = torch.zeros_like(right[..., part])
         if evidence:
-            around = torch.matmul(own_hats.T, pick(sure, cells.lattice.corners[:, part])).reshape(18, CELL, CELL, -1)
-            empty = None if plate is None else finite_unit_range(pick(plate.reshape(-1), cells.own(channels)))
-            alpha, weight = alpha_from_colours(cells.own(colour), around[:9], around[9:], empty)
-            weight *= evidence * cells.own(is_unknown)
+            around = torch.matmul(some_hats.T, pick(sure, cells.lattice.corners[:, part]))
+            empty = None if plate is None else finite_unit_range(pick(plate.reshape(-1), _half(cells.own(channels))))
+            alpha, worth = alpha_from_colours(_half(cells.own(colour)), around[:9], around[9:], empty)
+            worth *= 2 * evidence * _half(cells.own(is_unknown))
+            for first, (share, pull) in enumerate(zip(worth.chunk(2), (worth * alpha).chunk(2), strict=True)):
+                half = slice(first, None, 2)
+                weight[half, half] = share.view_as(weight[half, half])
+                right[half, half, part] += pull.view_as(weight[half, half])
             stencil[REACH, REACH, ..., part] += weight
-            right[..., part] += weight * alpha
         colour = (colour - centre[:, None, None, frame]) * (scale[frame] * is_unknown)
         basis = torch.cat([colour, is_unknown[None]])
         colours[..., part] = cells.own(basis)
@@ -146,6 +151,11 @@ def assemble(
     diagonal = stencil[REACH, REACH]
     inverse = torch.where(diagonal != 0, diagonal.clamp(min=1e-3).reciprocal(), 0)
     return System(cells, diagonal != 0, stencil, right, inverse, colours, own_hats, elements)
+
+
+def _half(values: Tensor) -> Tensor:
+    """``[..., 32, n]``, every second pixel of ``[..., 8, 8, n]`` as on a chessboard: even rows' even columns first."""
+    return torch.cat([values[..., first::2, first::2, :].flatten(-3, -2) for first in (0, 1)], dim=-2)
 
 
 def _apply(stencil: Tensor, halo: Tensor) -> Tensor:
