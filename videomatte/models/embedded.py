@@ -48,6 +48,8 @@ PATCH = 16
 """Side of the network's patches, in pixels."""
 SHRUNK = 4
 """How many times smaller the known colours are spread. Tiles begin at multiples of it."""
+MIDDLE = 1, 2
+"""Which rows and columns out of so many are looked at for them."""
 TILES_AT_ONCE = {"cpu": 4, "cuda": 8}
 """Tiles the network works on together: on a CPU so few that a layer's features stay in its cache."""
 
@@ -120,8 +122,10 @@ class EmbeddedMatting(nn.Module):
         solved = self.solver(rgb, trimap, initial, plate)
         colours = _both_colours(rgb, trimap)
         if plate is None:
-            sure = trimap[:, 0, ::SHRUNK, ::SHRUNK] < 0.25
-            hues = [plain_hue(small, known) for small, known in zip(colours[:, 3:], sure, strict=True)]
+            # Means over four, or the grain of dim pictures would be taken for colours.
+            blocks = F.avg_pool2d(colours[:, 3:], 2, ceil_mode=True)
+            sure = trimap[:, 0, :: 2 * SHRUNK, :: 2 * SHRUNK] < 0.25
+            hues = [plain_hue(small, known) for small, known in zip(blocks, sure, strict=True)]
         else:
             hues = [screen_hue(picture) for picture in plate]
         screens = [hue is not None for hue in hues]
@@ -244,8 +248,9 @@ def spread_colours(rgb: Tensor, known: Tensor) -> Tensor:
         nearest; 0.5 where nothing is known at all.
 
     Convention:
-        Averages of 4×4, then 2×2 pixels and bilinear enlargement with ``align_corners=False``: areas keep their place.
-        Where they do not fit, the picture's border is repeated.
+        Averages of the middle 2×2 of each 4×4 pixels, which tell as much as all do, then of 2×2 blocks, and bilinear
+        enlargement with ``align_corners=False``: areas keep their place. Where they do not fit, the picture's border is
+        repeated.
     """
     margin = [0, -rgb.shape[3] % SHRUNK, 0, -rgb.shape[2] % SHRUNK]
     weight = as_weight(known)
@@ -253,14 +258,11 @@ def spread_colours(rgb: Tensor, known: Tensor) -> Tensor:
         rgb, weight = (F.pad(planes, margin, mode="replicate") for planes in (rgb, weight))
     # Rows, then columns: several times faster on a CPU than average pooling.
     rows = rgb.new_zeros(rgb.shape[0], 4, rgb.shape[2] // SHRUNK, rgb.shape[3])
-    for row in range(SHRUNK):
+    for row in MIDDLE:
         here = weight[:, :, row::SHRUNK]
         rows[:, :3].addcmul_(rgb[:, :, row::SHRUNK], here)
         rows[:, 3:] += here
-    blocks = torch.zeros_like(rows[..., ::SHRUNK])
-    for column in range(SHRUNK):
-        blocks += rows[..., column::SHRUNK]
-    levels = [blocks / SHRUNK**2]
+    levels = [torch.stack([rows[..., column::SHRUNK] for column in MIDDLE]).sum(0) / len(MIDDLE) ** 2]
     while max(levels[-1].shape[2:]) > 1:
         levels.append(F.avg_pool2d(levels[-1], [min(2, n) for n in levels[-1].shape[2:]], ceil_mode=True))
     colour = torch.full_like(levels[-1][:, :3], 0.5)
