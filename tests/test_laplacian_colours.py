@@ -10,6 +10,7 @@ from videomatte.models import laplacian_colours
 from videomatte.models.laplacian import LaplacianMatting
 from videomatte.models.laplacian_cells import Cells
 from videomatte.models.laplacian_colours import alpha_from_colours, sure_colours
+from videomatte.models.laplacian_system import assemble
 
 PAIRS = [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]
 """The products of colours in their order: rr, gg, bb, rg, rb, gb."""
@@ -104,6 +105,27 @@ def test_plain_sides_are_known_everywhere_as_they_are() -> None:
     for colour, side_found in zip(colours, found, strict=True):
         products = torch.outer(colour, colour)[PAIRS]
         assert torch.allclose(side_found, torch.cat([colour, products])[:, None].expand_as(side_found), atol=1e-5)
+
+
+def test_every_second_pixel_is_asked_and_counts_twice() -> None:
+    """Before plain sides what a colour says is the same at all pixels: as a chessboard of it lies on the diagonal."""
+    colours = torch.tensor([[0.9, 0.2, 0.4], [0.1, 0.5, 0.3]])
+    unknown = torch.zeros(1, 1, 40, 48, dtype=torch.bool)
+    unknown[..., 8:32, 8:40] = True
+    foreground = torch.zeros_like(unknown)
+    foreground[..., 8:32, 40:] = True
+    rgb = torch.where(foreground, colours[0][:, None, None], colours[1][:, None, None])
+    alpha, weight = alpha_from_colours(colours[1][:, None], *(side(colour, 0) for colour in colours.tolist()))
+    without, told = (assemble(rgb, unknown, foreground, 1e-7, evidence) for evidence in (0, 1e-3))
+    picture = torch.zeros(1, 1, 40, 48)
+    for got, expected in (
+        (told.stencil[2, 2] - without.stencil[2, 2], weight),
+        (told.right - without.right, weight * alpha),
+    ):
+        board = told.cells.write(got, told.unknown, picture)[0, 0, 8:32, 8:40]
+        assert board[0::2, 1::2].abs().max() == board[1::2, 0::2].abs().max() == 0
+        for asked in (board[0::2, 0::2], board[1::2, 1::2]):
+            assert torch.allclose(asked, 2e-3 * expected.expand_as(asked), rtol=1e-3, atol=1e-6)
 
 
 def test_a_plate_opens_holes_before_what_is_not_plain() -> None:
