@@ -26,10 +26,11 @@ __all__ = ["most_frames", "peak_bytes", "room_bytes"]
 
 _INPUT = 29
 """Bytes a pixel that the matting stage holds during a call: RGB twice and the trimap in float32, and as it came."""
-_SOLVER = 27, 251
-"""Bytes a pixel that the solver takes, inputs counted, and further ones an unknown pixel."""
-_SOLVER_CELL = 50_000
-"""Bytes that each of the solver's cells takes while its equations are made."""
+_SOLVER = 31, 251
+"""Bytes a pixel that the solver takes, inputs and what the heap keeps of them counted, and further ones an unknown
+pixel."""
+_EQUATIONS = 150, 69_000
+"""While its equations are made, instead: further bytes an unknown pixel, and of each cell worked on at a time."""
 _TILED = 32
 """Bytes a pixel that the embedded model holds while its network runs."""
 _TILE_PIXEL = {4: 345, 2: 300}
@@ -130,7 +131,8 @@ def room_bytes(limit: int | None, device: torch.device) -> int | None:
 def _solver(pixels: int, unknown: float, kind: str) -> int:
     cells = min(CELLS_AT_ONCE.get(kind, CELLS_AT_ONCE["cuda"]), int(unknown * pixels / 64) + 1)
     code = _CPU_CODE if kind == "cpu" else 0
-    return int(pixels * (_SOLVER[0] + _SOLVER[1] * unknown)) + cells * _SOLVER_CELL + code
+    equations = pixels * unknown * _EQUATIONS[0] + cells * _EQUATIONS[1]
+    return int(pixels * _SOLVER[0] + max(pixels * unknown * _SOLVER[1], equations)) + code
 
 
 def _vitmatte(model: ViTMatte, height: int, width: int, batch: int, kind: str) -> int:
