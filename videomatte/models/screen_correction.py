@@ -138,7 +138,9 @@ def measures(
     # Each measure's numbers one after the other in memory.
     values = alpha.new_empty(MEASURES, len(alpha))
     torch.stack(here, out=values[: len(here)])
-    _look_around(trimap, unknown, torch.stack([alpha, keyed, between]).clamp_(0, 1), values[len(here) :])
+    alphas = torch.stack([alpha, keyed, between]).clamp_(0, 1)
+    planes = put_at(trimap.expand(len(alphas), -1, -1), places, alphas)
+    _look_around(planes, unknown, values[len(here) :])
     return unknown, values.T
 
 
@@ -147,16 +149,15 @@ def _length(colours: Tensor) -> Tensor:
     return colours.square().sum(0).sqrt()
 
 
-def _look_around(trimap: Tensor, unknown: Tensor, alphas: Tensor, out: Tensor) -> None:
+def _look_around(planes: Tensor, unknown: Tensor, out: Tensor) -> None:
     """Means of each kind of alpha over squares, and deviations over those of middle size, at the unknown pixels.
 
     Args:
-        trimap, unknown: ``[1, H, W]``.
-        alphas: ``[3, N]`` in 0..1.
-        out: ``[.., N]``, is written over.
+        planes: ``[3, H, W]`` in 0..1, alpha of each kind.
+        unknown: ``[1, H, W]`` bool.
+        out: ``[14, N]``, is written over.
     """
     reach = max(NEAR)
-    planes = put_at(trimap.expand(len(alphas), -1, -1), places_of(unknown), alphas)
     planes = F.pad(planes, [reach] * 4, mode="replicate")
     first = 0
     for rows, columns in boxes_around(unknown[0]):
